@@ -1,4 +1,5 @@
-"""Durable truth: tables, group commit, history, nodes, sweep, bus, clock.
+"""Durable truth: what is here has happened, what is not has not.
 
-In charge of nothing by itself: importing it starts nothing; the modules say what they do.
+In charge of: tables of the message path, the group-commit writer, the two databases, nodes and their epochs, time.
+Not in charge of: what a message means or where it goes (`smsc/`); rooms above keep their own tables beside their code.
 """

@@ -1,0 +1,10 @@
+"""What every test may use.
+
+In charge of naming the shared plugins; they stand in `tests/plugins/`, which pytest puts on the import path
+(`pythonpath` in pyproject.toml), so that a test may import from them too. Fixtures of one room stand in the
+conftest.py of that room's folder.
+"""
+
+from __future__ import annotations
+
+pytest_plugins = ["component_plugin", "postgres_plugin"]

@@ -80,7 +80,7 @@ class Module:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """What it imports, wherever the statement stands: a late or typing-only import is knowledge too."""
-        return tuple(self._imports())
+        return tuple(dict.fromkeys(self._imports()))
 
     def _imports(self) -> Iterator[Import]:
         for node in ast.walk(self.tree):

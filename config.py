@@ -30,7 +30,7 @@ __all__ = ["Config", "ConfigError", "Key", "Loaded", "Problem", "Value", "altern
 
 PREFIX = "RESTANTE_"
 #: Variables with our prefix that are no settings: of the command line, of the tests.
-OTHER_VARIABLES = re.compile(r"RESTANTE_(CONFIG|URL|API_KEY|LONG|TEST_\w+)")
+OTHER_VARIABLES = re.compile(r"RESTANTE_(CONFIG|URL|API_KEY|DEBUG|LONG|TEST_\w+)")
 
 #: How many characters of a file that holds a secret are read: more than any key or certificate has.
 SECRET_FILE_CHARACTERS = 65536

@@ -10,15 +10,19 @@ people, progress bars included, goes to standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
-from typing import Annotated, Any, NoReturn, cast
+from types import TracebackType
+from typing import Annotated, Any, NoReturn, Self, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ..config import ConfigError
 
 __all__ = ["ConfigFile", "Exit", "Failure", "Json", "Output"]
 
@@ -65,12 +69,37 @@ class Failure(Exception):
 
 
 class Output:
-    """Standard output of one command."""
+    """Standard output of one command. Used in a `with`, it also says why a command failed, without a traceback.
+
+    The variable RESTANTE_DEBUG lets a traceback through, for whoever looks for a bug.
+    """
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
         self.notes = Console(file=sys.stderr, highlight=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, (typer.Exit, typer.Abort, typer.BadParameter, SystemExit)):
+            return
+        if isinstance(error, Failure):
+            self.fail(error)
+        if isinstance(error, ConfigError):
+            self.fail(explained(error))
+        if isinstance(error, KeyboardInterrupt):
+            self.fail(Failure("stopped by Ctrl-C"))
+        if isinstance(error, Exception) and not os.environ.get("RESTANTE_DEBUG"):
+            self.fail(
+                Failure(
+                    f"{type(error).__name__}: {error}",
+                    fix="set RESTANTE_DEBUG=1 to see where this comes from",
+                )
+            )
 
     def document(self, data: object) -> None:
         """The JSON document; call it once, and only with `--json`."""
@@ -133,3 +162,12 @@ def spelled(value: object) -> str:
         items = cast("Iterable[object]", value)
         return ", ".join(spelled(item) for item in items) or "-"
     return str(value)
+
+
+def explained(error: ConfigError) -> Failure:
+    """A configuration that cannot be used, as a failure of the command."""
+    return Failure(
+        "the configuration cannot be used:\n" + "\n".join(f"  {problem}" for problem in error.problems),
+        fix="correct the lines named above; docs/configuration.md tells every key",
+        facts={"problems": [str(problem) for problem in error.problems]},
+    )

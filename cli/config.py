@@ -1,0 +1,102 @@
+"""`restante config`: check a configuration, show what is in force, print the reference.
+
+In charge of: the three commands. Not in charge of: reading (`../config.py`) or the wording of the reference
+(`config_text.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import cast
+
+import typer
+
+from ..config import Config, ConfigError, Loaded, keys, load
+from .client import config_path
+from .config_text import allowed, reference, toml_value
+from .output import ConfigFile, Exit, Json, Output, explained
+
+__all__ = ["app", "loaded"]
+
+app = typer.Typer(help="What the center is configured to do.", no_args_is_help=True)
+
+
+def loaded(config_file: str | None) -> Loaded[Config]:
+    """The configuration that a command is about: the file if it is named or there. Raises ConfigError."""
+    path = config_path(config_file)
+    return load(Config, path if config_file or path.exists() else None, os.environ)
+
+
+@app.command("check")
+def check(config_file: ConfigFile = None, as_json: Json = False) -> None:
+    """Say whether the center would start with this configuration, and every place where not."""
+    with Output(as_json) as out:
+        try:
+            found = loaded(config_file)
+        except ConfigError as error:
+            if as_json:
+                problems = [{"where": one.where, "key": one.key, "text": one.text} for one in error.problems]
+                out.document({"ok": False, "problems": problems})
+                raise typer.Exit(Exit.FAILED) from None
+            out.fail(explained(error))
+        if as_json:
+            out.document({"ok": True, "problems": []})
+        out.line(
+            f"{found.path or 'the default'} is fine: {len(found.changed)} of {len(found.values)} settings differ from the defaults"
+        )
+
+
+@app.command("show")
+def show(
+    config_file: ConfigFile = None,
+    changed: bool = typer.Option(False, "--changed", help="Only what differs from the defaults."),
+    as_json: Json = False,
+) -> None:
+    """Show every setting in force and where it comes from. Secrets are masked."""
+    with Output(as_json) as out:
+        found = loaded(config_file)
+        values = found.changed if changed else found.values
+        if as_json:
+            out.document(
+                [{"key": one.key.name, "value": _plain(one.shown), "source": one.source} for one in values]
+            )
+        out.table(
+            ["key", "value", "source"],
+            [
+                (one.key.name, "" if one.shown is None else toml_value(one.shown), one.source)
+                for one in values
+            ],
+        )
+
+
+@app.command("reference")
+def print_reference(
+    as_json: Json = False,
+) -> None:
+    """Print the configuration reference (docs/configuration.md)."""
+    with Output(as_json) as out:
+        if as_json:
+            out.document(
+                [
+                    {
+                        "key": key.name,
+                        "variable": key.variable,
+                        "values": allowed(key),
+                        "default": None if key.secret else _plain(key.default),
+                        "meaning": key.description,
+                    }
+                    for key in keys(Config)
+                ]
+            )
+        else:
+            typer.echo(reference(Config), nl=False)
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it; what JSON does not know as text."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in cast("Iterable[object]", value)]
+    return str(value)

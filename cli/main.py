@@ -1,0 +1,45 @@
+"""The command `restante`: every command, gathered.
+
+In charge of: which commands there are and their order in the help. Not in charge of: what one does (its own file).
+"""
+
+from __future__ import annotations
+
+import typer
+
+from .. import __version__
+from . import completion, config
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="restante",
+    help="A message center that keeps what it cannot deliver until the recipient asks for it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"restante {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def restante(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """A message center that keeps what it cannot deliver until the recipient asks for it."""
+
+
+app.add_typer(config.app, name="config")
+app.command("completion")(completion.completion)
+
+
+def main() -> None:
+    """Run the command line; the entry point of `restante` and `python -m restante`."""
+    app(prog_name="restante")

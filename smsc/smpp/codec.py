@@ -22,12 +22,13 @@ from .fields import (
     constructor_source,
     decoder_source,
     encoder_source,
+    octets_source,
 )
 from .tlv import add, fault_in, get, get_int, parse, strip, tag_name
 
 #: command_length, command_id, command_status, sequence_number.
 HEADER = Struct(">IIII")
-_REFUSED = (TypeError, ValueError, OverflowError, AttributeError, struct_error)
+_REFUSED = (TypeError, ValueError, OverflowError, AttributeError, LookupError, struct_error)
 #: Fields whose octets never appear in a repr, and so in no log or trace.
 _SECRET = frozenset({"password"})
 
@@ -159,7 +160,7 @@ def _generate(cls: Any, command_id: int) -> None:
     names: dict[str, Any] = {
         "cls": cls,
         "new": object.__new__,
-        "slowly": _decode_slowly,
+        "slowly": decode_slowly,
         "BadField": BadField,
         "command_id": int(command_id),
         "pack": HEADER.pack,
@@ -170,10 +171,15 @@ def _generate(cls: Any, command_id: int) -> None:
     decoder, decoder_names = decoder_source(table, cls.defaults)
     encoder, encoder_names = encoder_source(table, cls.defaults)
     names |= decoder_names | encoder_names
+    sources = [constructor_source(cls.defaults), decoder, encoder]
+    octets = octets_source(table)
+    if octets is not None:
+        sources.append(octets[0])
+        names |= octets[1]
     cls.command_id = int(command_id)
     cls.name = command_name(command_id)
     cls.table = table
-    cls.source = "\n\n".join((constructor_source(cls.defaults), decoder, encoder))
+    cls.source = "\n\n".join(sources)
     filename = f"<generated {cls.name}>"
     # The text is ours, made from the tables in this file alone; linecache lets tracebacks show its lines.
     exec(compile(cls.source, filename, "exec"), names)  # noqa: S102
@@ -181,9 +187,11 @@ def _generate(cls: Any, command_id: int) -> None:
     cls.__init__ = names["__init__"]
     cls.decode_body = staticmethod(names["decode_body"])
     cls.encode = names["encode"]
+    if octets is not None:
+        cls.octets = staticmethod(names["octets"])
 
 
-def _decode_slowly(
+def decode_slowly(
     cls: Any, data: bytes, start: int, end: int, command_status: int, sequence_number: int
 ) -> "Pdu":
     """Field by field: the PDU, or MalformedPdu with the first field that is wrong."""

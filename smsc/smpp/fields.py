@@ -17,6 +17,7 @@ Tests hold the two together.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any, Protocol
 
 from .command_status import CommandStatus
@@ -319,6 +320,31 @@ def encoder_source(table: Table, defaults: dict[str, object]) -> tuple[str, dict
         "        raise unsendable(self) from None",
     ]
     return "\n".join(lines) + "\n", names
+
+
+def octets_source(table: Table) -> tuple[str, dict[str, object]] | None:
+    """For a PDU of one C-octet string: source of `octets`, from values to octets without an object between.
+
+    submit_sm_resp is half of what a message center writes. Its layout depends on one length only, so there is a
+    struct ready for each.
+    """
+    if len(table) != 1:
+        return None
+    ((name, kind),) = table.items()
+    if not isinstance(kind, COctetString):
+        return None
+    packs = [Struct(f">IIII{length}sx").pack for length in range(kind.max_octets)]
+    lines = [
+        f"def octets(sequence_number, {name}):",
+        "    try:",
+        f"        if 0 not in {name}:",
+        f"            length = len({name})",
+        f"            return packs[length](17 + length, command_id, 0, sequence_number, {name})",
+        "    except refused:",
+        "        pass",
+        f"    raise unsendable(cls(sequence_number=sequence_number, {name}={name}))",
+    ]
+    return "\n".join(lines) + "\n", {"packs": packs}
 
 
 def constructor_source(defaults: dict[str, object]) -> str:

@@ -12,7 +12,8 @@ The generated code of a class stands in its `source`.
 """
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from struct import error as struct_error
+from typing import Annotated, ClassVar, NamedTuple
 
 from .codec import HEADER, BadHeader, EncodeError, MalformedPdu, Pdu
 from .command_id import RESPONSE_BIT, CommandId, command_name
@@ -230,9 +231,13 @@ class MessageIdResp(ResponseWithFields):
 class SubmitSmResp(MessageIdResp, command_id=CommandId.submit_sm_resp):
     """Answers submit_sm with the id of the message."""
 
+    octets: ClassVar[Callable[[int, bytes], bytes]]  #: from sequence_number and message_id, no object between
+
 
 class DeliverSmResp(MessageIdResp, command_id=CommandId.deliver_sm_resp):
     """Answers deliver_sm; message_id is empty."""
+
+    octets: ClassVar[Callable[[int, bytes], bytes]]  #: from sequence_number and message_id, no object between
 
 
 class SubmitMulti(Pdu, command_id=CommandId.submit_multi):
@@ -290,6 +295,8 @@ class DataSm(Pdu, command_id=CommandId.data_sm):
 
 class DataSmResp(MessageIdResp, command_id=CommandId.data_sm_resp):
     """Answers data_sm."""
+
+    octets: ClassVar[Callable[[int, bytes], bytes]]  #: from sequence_number and message_id, no object between
 
 
 # Operations on messages: SMPP 3.4 sections 4.8 to 4.10, 4.12 ----------------------------------------------------
@@ -382,7 +389,10 @@ class UnknownPdu(Pdu):
 
     def encode(self) -> bytes:
         length = HEADER_OCTETS + len(self.body)
-        header = HEADER.pack(length, self.unknown_command_id, self.command_status, self.sequence_number)
+        try:
+            header = HEADER.pack(length, self.unknown_command_id, self.command_status, self.sequence_number)
+        except struct_error:
+            raise EncodeError(self, "command_id", "or another number is not of four octets") from None
         return header + self.body
 
 

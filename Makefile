@@ -30,10 +30,10 @@ packages: ## install the Debian packages that tests use, where that is permitted
 	@./bootstrap packages
 
 test: packages check ## check, then every test, PostgreSQL and Kannel included
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 test-long: packages check ## the same with the caps of fuzz, crash and soak tests lifted
-	RESTANTE_LONG=1 $(BIN)/python -m pytest -n $(WORKERS) -m 'long or not long' --timeout 3600 $(PYTEST_ARGS)
+	RESTANTE_LONG=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'long or not long' --timeout 3600 $(PYTEST_ARGS)
 
 bench: venv ## print the benchmark tables, as ratios taken in one run
 	@for file in bench/*.py; do case $$file in bench/_*) ;; *) echo "== $$file"; $(BIN)/python "$$file" || exit 1 ;; esac; done

@@ -100,6 +100,7 @@ class Ingress:
     name: str  #: system_id, key id or room, for people
     peer: str = ""  #: "address:port" of the peer
     authenticated: str = ""  #: how: "password", "certificate", "api-key", ""
+    version: int = 0  #: SMPP interface_version of the bind; 0 elsewhere
     trusted: str = ""  #: trusted switch address, if the account is bound to one
     asserted: Mapping[str, str] = field(default_factory=dict[str, str])
     encoded: str = ""  #: the JSON that is stored with each message; filled in here
@@ -261,7 +262,9 @@ class EventKind(StrEnum):
     EVIDENCE = "evidence"  #: a check had something to say, at submit or at an attempt
     HELD = "held"  #: parked by a check
     RELEASED = "released"  #: goes on after it was parked
-    ATTEMPT = "attempt"  #: an attempt failed; `reason` is its error class, `due_at` in the detail the next try
+    ATTEMPT = (
+        "attempt"  #: an attempt failed; `reason` is its error class, `due_at` in the detail the next try
+    )
     STORED = "stored"  #: deposited in the recipient's mailbox
     RETRIEVED = "retrieved"  #: read by its recipient
     REDELIVERY = "redelivery"  #: the recipient asked for it on the handset

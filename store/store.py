@@ -30,12 +30,14 @@ __all__ = ["Answer", "Change", "Health", "QueueReason", "Release", "Requeue", "S
 class QueueReason:
     """Why a row waits in the queue; a word, stored as it is."""
 
+    NONE = ""  #: no queue row: the message is recorded already finished (a refused or dropped one)
     NEW = "new"  #: first attempt
     SCHEDULED = "scheduled"  #: schedule_delivery_time
     RETRY = "retry"  #: an attempt failed
     HELD = "held"  #: parked by a check, until due_at or released
     QUARANTINED = "quarantined"  #: parked by a check, until an operator decides
     PENDING_CHECK = "pending-check"  #: a check owes an answer before the first attempt
+    REDELIVERY = "redelivery"  #: the copy in the mailbox, wanted on the handset: one attempt
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Change:
     done: Callable[[Answer], None]
     messages: tuple[Message, ...] = ()  #: new messages; the queue row is owned by `message.owner`
     reasons: tuple[str, ...] = ()  #: QueueReason of each message's row; empty: all NEW (or SCHEDULED)
+    due_at: tuple[int, ...] = ()  #: due time of each message's row; empty: schedule_at, else submitted_at
     release: Release | None = None
     requeue: Requeue | None = None
     events: tuple[Event, ...] = ()

@@ -1,0 +1,228 @@
+"""Delivery receipts: what a submitter is told about the end of a message.
+
+In charge of: whether a receipt is wanted, its text and TLVs, and the one FINAL event it belongs to. Not in charge of:
+storing or sending it: a receipt is a message like any other, to the account itself.
+
+Sources: SMPP 3.4 §5.2.17 (registered_delivery), §5.2.12 (esm_class), Appendix B (text), §5.3.2.12 and §5.3.2.35
+(receipted_message_id, message_state); SMPP 5.0 §4.7.21 (success only). Rules: behaviour.md 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from ..access.accounts import Account
+from ..message import Event, EventKind, Ingress, Kind, Message, MessageState, Role
+from .smpp import tlv
+from .text import codings
+
+__all__ = ["RECEIPT_VALIDITY_MS", "SYSTEM_INGRESS", "Receipts", "wants_final", "wants_intermediate"]
+
+RECEIPT_VALIDITY_MS = 7 * 24 * 3600 * 1000  #: how long a receipt waits for a bind
+
+ESM_DELIVERY_RECEIPT = 0x04  #: esm_class of a receipt in deliver_sm
+ESM_INTERMEDIATE_NOTIFICATION = 0x20
+
+_REQUESTED_MASK = 0x03
+_FAILURE_ONLY = 2
+_SUCCESS_ONLY = 3  # SMPP 5.0; reserved before, and taken as "both" from such peers
+_INTERMEDIATE_BIT = 0x10
+_VERSION_5_0 = 0x50
+_PRIORITY = 1  # before ordinary traffic of the same account, after one-time codes
+
+#: Where the center's own messages come from.
+SYSTEM_INGRESS = Ingress(door="system", account=0, role=Role.SYSTEM, name="center")
+
+#: The seven-letter words of Appendix B; 5.0's SKIPPED has none there.
+_STAT = {
+    MessageState.ENROUTE: "ENROUTE",
+    MessageState.SCHEDULED: "ENROUTE",
+    MessageState.DELIVERED: "DELIVRD",
+    MessageState.EXPIRED: "EXPIRED",
+    MessageState.DELETED: "DELETED",
+    MessageState.UNDELIVERABLE: "UNDELIV",
+    MessageState.ACCEPTED: "ACCEPTD",
+    MessageState.UNKNOWN: "UNKNOWN",
+    MessageState.REJECTED: "REJECTD",
+    MessageState.SKIPPED: "SKIPPED",
+}
+
+
+def wants_final(message: Message, state: MessageState) -> bool:
+    """True if the submitter asked for a receipt about this ending."""
+    if message.is_system or not message.account:
+        return False
+    asked = message.registered_delivery & _REQUESTED_MASK
+    if asked == _FAILURE_ONLY:
+        return state is not MessageState.DELIVERED
+    if asked == _SUCCESS_ONLY and _version(message) >= _VERSION_5_0:
+        return state is MessageState.DELIVERED
+    return asked != 0
+
+
+def wants_intermediate(message: Message) -> bool:
+    """True if the submitter asked to be told of what happens before the end."""
+    return (
+        bool(message.registered_delivery & _INTERMEDIATE_BIT)
+        and not message.is_system
+        and message.account != 0
+    )
+
+
+def _version(message: Message) -> int:
+    try:
+        return Ingress.decode(message.ingress).version
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
+class Receipts:
+    """Makes receipts for one node."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Callable[[int], Account | None],
+        next_id: Callable[[], int],
+        epoch: Callable[[], int],
+        node: int = 0,
+    ) -> None:
+        """`accounts` finds live accounts by number; `epoch` owns the queue rows of the receipts."""
+        self._accounts = accounts
+        self._next_id = next_id
+        self._epoch = epoch
+        self._node = node
+        self._zones: dict[str, ZoneInfo] = {}
+
+    def ending(
+        self,
+        message: Message,
+        state: MessageState,
+        *,
+        at: int,
+        reason: str = "",
+        error: int = 0,
+        attempt: int = 0,
+        route: str = "",
+        network_error: bytes = b"",
+        detail: str = "",
+    ) -> tuple[tuple[Event, ...], tuple[Message, ...]]:
+        """The FINAL event of a message and the receipt that was asked for, if any.
+
+        Both belong into the one change that ends the message; then the receipt is admitted to delivery. `error` is a
+        `causes.ReceiptError`; `at` is UTC epoch milliseconds.
+        """
+        final = Event(
+            message=message.id,
+            at=at,
+            kind=EventKind.FINAL,
+            state=state,
+            reason=reason,
+            attempt=attempt,
+            account=message.account,
+            segments=message.segments,
+            route=route,
+            node=self._node,
+            detail=detail,
+        )
+        if not wants_final(message, state):
+            return (final,), ()
+        receipt = self._receipt(message, state, at, error, network_error, ESM_DELIVERY_RECEIPT)
+        return (final,), (receipt,)
+
+    def notification(self, message: Message, *, at: int, error: int = 0) -> tuple[Message, ...]:
+        """An intermediate notification, if asked for (SMPP 3.4 §5.2.17, bit 4)."""
+        if not wants_intermediate(message):
+            return ()
+        return (self._receipt(message, MessageState.ENROUTE, at, error, b"", ESM_INTERMEDIATE_NOTIFICATION),)
+
+    def _receipt(
+        self, message: Message, state: MessageState, at: int, error: int, network_error: bytes, esm_class: int
+    ) -> Message:
+        """Source and destination swapped, addressed to the account (behaviour.md 6)."""
+        account = self._accounts(message.account)
+        known_as = str(message.public_id).encode()
+        says = account.receipt_format if account is not None else "text+tlvs"
+        tlvs = b""
+        if "tlvs" in says:
+            tlvs = tlv.one(tlv.Tag.receipted_message_id, known_as + b"\0") + tlv.one(
+                tlv.Tag.message_state, int(state)
+            )
+            if network_error:
+                tlvs += tlv.one(tlv.Tag.network_error_code, network_error)
+        if message.reference:
+            tlvs += tlv.one(tlv.Tag.user_message_reference, message.reference)
+        return Message(
+            id=self._next_id(),
+            kind=Kind.RECEIPT,
+            account=message.account,
+            ingress=SYSTEM_INGRESS.encoded,
+            source=message.destination,
+            destination=message.source,
+            sender=message.recipient,
+            recipient=f"={message.account}",
+            service_type=message.service_type,
+            esm_class=esm_class,
+            priority_flag=_PRIORITY,
+            body=self._text(message, account, state, at, error) if "text" in says else b"",
+            tlvs=tlvs,
+            submitted_at=at,
+            expires_at=at + RECEIPT_VALIDITY_MS,
+            parent=message.id,
+            owner=self._epoch(),
+        )
+
+    def _text(
+        self, message: Message, account: Account | None, state: MessageState, at: int, error: int
+    ) -> bytes:
+        """Appendix B with all eight fields; strict parsers stumble over fewer."""
+        zone = self._zone(account)
+        delivered = 1 if state is MessageState.DELIVERED else 0
+        alphabet = codings.DefaultAlphabet(account.default_alphabet if account is not None else "gsm7")
+        return b"id:%d sub:001 dlvrd:%03d submit date:%s done date:%s stat:%s err:%03d text:%s" % (
+            message.public_id,
+            delivered,
+            _stamp(message.submitted_at, zone),
+            _stamp(at, zone),
+            _STAT[state].encode(),
+            error,
+            _excerpt(message, alphabet),
+        )
+
+    def _zone(self, account: Account | None) -> ZoneInfo | None:
+        """The account's time zone; None for UTC, the common case."""
+        name = account.time_zone if account is not None else "UTC"
+        if name == "UTC":
+            return None
+        zone = self._zones.get(name)
+        if zone is None:
+            zone = self._zones[name] = ZoneInfo(name)
+        return zone
+
+
+def _stamp(ms: int, zone: ZoneInfo | None) -> bytes:
+    """YYMMDDhhmm (Appendix B)."""
+    return _minute(ms // 60_000, zone)
+
+
+@lru_cache(maxsize=4096)
+def _minute(minute: int, zone: ZoneInfo | None) -> bytes:
+    return datetime.fromtimestamp(minute * 60, zone or UTC).strftime("%y%m%d%H%M").encode()
+
+
+def _excerpt(message: Message, alphabet: codings.DefaultAlphabet) -> bytes:
+    """First 20 characters of the text, as far as they can be said in ASCII; peers parse this field with ASCII tools."""
+    if message.kind == Kind.CODE:
+        return b""
+    text = codings.decode(
+        message.data_coding,
+        message.body[:80],
+        default_alphabet=alphabet,
+        has_udh=bool(message.esm_class & 0x40),
+    ).text
+    if not text:
+        return b""
+    return text[:20].replace("\r", " ").replace("\n", " ").encode("ascii", "replace")

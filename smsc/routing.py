@@ -1,0 +1,223 @@
+"""Where a message may go.
+
+In charge of: the routes operators draw, and the ordered list of outlets for one message. Not in charge of: trying them
+(`delivery.py`), or whether the message may be sent at all (`screening.py`).
+
+The order (issue of the main job, section 6):
+1. a receipt goes to its account and nowhere else;
+2. a number that an account owns goes to that account's binds;
+3. routes: longest prefix first, then lower `priority`, then by weight among equals; what is left is the failover order;
+4. a subscriber of an own number range that no route reaches goes to the mailbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..message import Kind, Message
+from ..outlet import Outlet
+
+__all__ = ["Lead", "OwnNumbers", "Route", "RouteModel", "Router", "TargetKind"]
+
+
+class TargetKind(StrEnum):
+    """What a route points to."""
+
+    ACCOUNT = "account"  #: the receiver binds of an account: an ESME or a switch
+    MAILBOX = "mailbox"  #: no attempt: straight to the box
+    REJECT = "reject"  #: refused at submit with ESME_RINVDSTADR
+
+
+class RouteModel(BaseModel):
+    """A route as operators edit it: registry kind "route", prefix "rte"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="unique name")
+    prefix: str = Field(
+        default="",
+        max_length=32,
+        description='start of the recipient in normal form, e.g. "+4477" or "123"; empty: every E.164 number',
+    )
+    target: TargetKind = TargetKind.ACCOUNT
+    account: str = Field(default="", max_length=15, description="system_id; required for target account")
+    submitter: str = Field(
+        default="", max_length=15, description="only messages of this system_id; empty: of all"
+    )
+    priority: int = Field(default=100, ge=0, le=1000, description="lower first, among equal prefixes")
+    weight: int = Field(default=1, ge=1, le=1000, description="share among equal prefix and priority")
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _target_has_its_account(self) -> RouteModel:
+        if (self.target is TargetKind.ACCOUNT) != bool(self.account):
+            raise ValueError("account must be given for target account, and only then")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A live route, as the router uses it."""
+
+    number: int
+    model: RouteModel
+
+    @property
+    def id(self) -> str:
+        """For events and people."""
+        return f"rte_{self.number}"
+
+
+class AccountLike(Protocol):
+    """What routing needs of an account."""
+
+    @property
+    def number(self) -> int:
+        """Account number."""
+        ...
+
+    @property
+    def system_id(self) -> str:
+        """SMPP system_id."""
+        ...
+
+
+class OwnNumbers(Protocol):
+    """What routing needs of the number ranges."""
+
+    def is_own(self, number: str) -> bool:
+        """True if an E.164 number in normal form lies in a range of this network."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """One place to try, and the rule that said so."""
+
+    rule: str
+    outlet: Outlet
+
+
+@dataclass(slots=True)
+class _Book:
+    """The routes, compiled: prefix -> routes in failover order."""
+
+    by_prefix: dict[str, tuple[Route, ...]] = field(default_factory=dict[str, tuple[Route, ...]])
+    lengths: tuple[int, ...] = ()  #: prefix lengths in use, longest first
+
+
+def compile_routes(routes: Iterable[Route]) -> _Book:
+    """Sort enabled routes into a table for longest-prefix look-up."""
+    grouped: dict[str, list[Route]] = {}
+    for route in routes:
+        if route.model.enabled:
+            grouped.setdefault(route.model.prefix or "+", []).append(route)
+    return _Book(
+        {
+            prefix: tuple(sorted(them, key=lambda r: (r.model.priority, r.number)))
+            for prefix, them in grouped.items()
+        },
+        tuple(sorted({len(prefix) for prefix in grouped}, reverse=True)),
+    )
+
+
+class Router:
+    """Answers "where may this go?" from live tables."""
+
+    def __init__(
+        self,
+        *,
+        owner_of: Callable[[str], AccountLike | None],
+        account: Callable[[str], AccountLike | None],
+        account_by_number: Callable[[int], AccountLike | None],
+        outlet_of: Callable[[int], Outlet],
+        mailbox: Outlet | None,
+        own: OwnNumbers,
+        random: Callable[[], float],
+    ) -> None:
+        """Look-ups are functions, so that every edit is live; `random` is in [0, 1) and spreads by weight."""
+        self._owner_of = owner_of
+        self._account = account
+        self._account_by_number = account_by_number
+        self._outlet_of = outlet_of
+        self._mailbox = mailbox
+        self._own = own
+        self._random = random
+        self._book = _Book()
+
+    def use(self, routes: Iterable[Route]) -> None:
+        """Replace all routes at once."""
+        self._book = compile_routes(routes)
+
+    def leads(self, message: Message) -> list[Lead]:
+        """Every place to try for a message, best first; empty: nowhere."""
+        recipient = message.recipient
+        if message.kind == Kind.RECEIPT:
+            return [Lead("receipt", self._outlet_of(message.account))]
+        found: list[Lead] = []
+        owner = self._owner_of(recipient)
+        if owner is not None:
+            found.append(Lead("owner", self._outlet_of(owner.number)))
+        for route in self._matching(message):
+            if route.model.target is TargetKind.REJECT:
+                break
+            if route.model.target is TargetKind.MAILBOX:
+                if self._mailbox is not None:
+                    found.append(Lead(route.id, self._mailbox))
+                break
+            account = self._account(route.model.account)
+            if account is not None and account is not owner:
+                found.append(Lead(route.id, self._outlet_of(account.number)))
+        else:
+            if not found and self._mailbox is not None and self._own.is_own(recipient):
+                found.append(Lead("own-range", self._mailbox))
+        return found
+
+    def reaches(self, message: Message) -> bool:
+        """True if the recipient is routable or a subscriber's: asked at submit (behaviour.md 3)."""
+        return bool(self.leads(message))
+
+    def _matching(self, message: Message) -> Iterable[Route]:
+        """Routes for the recipient: longest prefix first, each prefix in failover order."""
+        book = self._book
+        recipient = message.recipient
+        for length in book.lengths:
+            routes = book.by_prefix.get(recipient[:length]) if length <= len(recipient) else None
+            if routes:
+                fitting = [r for r in routes if self._fits(r, message)] if _any_restricted(routes) else routes
+                yield from self._spread(fitting)
+
+    def _fits(self, route: Route, message: Message) -> bool:
+        if not route.model.submitter:
+            return True
+        submitter = self._account_by_number(message.account)
+        return submitter is not None and submitter.system_id == route.model.submitter
+
+    def _spread(self, routes: Iterable[Route]) -> Iterable[Route]:
+        """Within equal priority, draw the order by weight; priorities stay in order."""
+        left = list(routes)
+        while left:
+            best = left[0].model.priority
+            equals = [r for r in left if r.model.priority == best]
+            left = left[len(equals) :]
+            while equals:
+                drawn = equals[0] if len(equals) == 1 else self._draw(equals)
+                equals.remove(drawn)
+                yield drawn
+
+    def _draw(self, routes: list[Route]) -> Route:
+        mark = self._random() * sum(route.model.weight for route in routes)
+        for route in routes:
+            mark -= route.model.weight
+            if mark < 0:
+                return route
+        return routes[-1]
+
+
+def _any_restricted(routes: Iterable[Route]) -> bool:
+    return any(r.model.submitter for r in routes)

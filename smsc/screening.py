@@ -1,0 +1,144 @@
+"""Runs the checks.
+
+In charge of: calling the registered checks in order, waiting for those that look something up, choosing the verdict
+that decides, and keeping all evidence. Not in charge of: the checks themselves, or what a verdict does to a message
+(`submission.py`, `delivery.py`).
+
+Theory: a chain runs on the loop without suspending as long as each check answers at once. When one returns an
+awaitable, the rest of the chain moves to a task that belongs to this message alone; the connection it came from goes
+on. A REJECT ends the chain; otherwise the strongest counting verdict wins (behaviour.md 4). A check that raises or
+overruns its time counts as FLAG with the failure as evidence: a broken policy must be seen, but never eats messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from inspect import isawaitable
+
+import structlog
+
+from ..check import ACCEPT, Action, Check, Stage, Verdict, strongest
+from ..message import Ingress, Message
+
+__all__ = ["Finding", "Screening"]
+
+_log = structlog.get_logger(__name__)
+
+#: A check that takes longer than this has broken its own promise (seconds).
+CHECK_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the whole chain said."""
+
+    verdict: Verdict  #: the one that decides
+    evidence: tuple[Verdict, ...] = ()  #: every verdict with something to say, monitor mode included
+
+
+CLEAR = Finding(ACCEPT)
+
+
+class Screening:
+    """The chains of both stages. Checks are fixed at start; their policies are live inside them."""
+
+    def __init__(self, checks: Sequence[Check], *, timeout_s: float = CHECK_TIMEOUT_S) -> None:
+        """`checks` in their order of behaviour.md 4."""
+        names = [check.name for check in checks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two checks have the same name: {names}")
+        self._chains = {stage: tuple(c for c in checks if stage in c.stages) for stage in Stage}
+        self._timeout_s = timeout_s
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def has(self, stage: Stage) -> bool:
+        """True if any check is asked at this stage."""
+        return bool(self._chains[stage])
+
+    @property
+    def waiting(self) -> int:
+        """Messages parked behind a check that looks something up."""
+        return len(self._waiting)
+
+    def examine(
+        self,
+        message: Message,
+        ingress: Ingress,
+        stage: Stage,
+        done: Callable[[Finding], None],
+        after: str = "",
+    ) -> None:
+        """Run a stage's chain and call `done` with the finding: before returning if no check has to wait.
+
+        `after`: name of the check that stopped the message earlier; the chain resumes behind it.
+        """
+        chain = self._chains[stage]
+        if after:
+            names = [check.name for check in chain]
+            chain = chain[names.index(after) + 1 :] if after in names else chain
+        if message.is_system or not chain:
+            done(CLEAR)
+            return
+        said: list[Verdict] = []
+        for at, check in enumerate(chain):
+            answer = check.examine(message, ingress, stage)
+            if isawaitable(answer):
+                rest = self._wait(answer, chain[at:], message, ingress, stage, said, done)
+                task = asyncio.get_running_loop().create_task(rest)
+                self._waiting.add(task)
+                task.add_done_callback(self._waiting.discard)
+                return
+            if answer is not ACCEPT:
+                said.append(answer)
+                if answer.counts and answer.action is Action.REJECT:
+                    break
+        done(_conclude(said))
+
+    async def _wait(
+        self,
+        first: Awaitable[Verdict],
+        chain: Sequence[Check],
+        message: Message,
+        ingress: Ingress,
+        stage: Stage,
+        said: list[Verdict],
+        done: Callable[[Finding], None],
+    ) -> None:
+        """Finish a chain whose first check owes an answer."""
+        for at, check in enumerate(chain):
+            pending = first if at == 0 else check.examine(message, ingress, stage)
+            if isawaitable(pending):
+                verdict = await self._bounded(check, pending)
+            else:
+                verdict = pending
+            if verdict is not ACCEPT:
+                said.append(verdict)
+                if verdict.counts and verdict.action is Action.REJECT:
+                    break
+        done(_conclude(said))
+
+    async def _bounded(self, check: Check, pending: Awaitable[Verdict]) -> Verdict:
+        try:
+            return await asyncio.wait_for(pending, self._timeout_s)
+        except TimeoutError:
+            failure = "timeout"
+        except (
+            Exception
+        ) as error:  # a policy's bug is recorded with the message it met, and the message goes on
+            failure = type(error).__name__
+            _log.exception("check-failed", check=check.name)
+        return Verdict(Action.FLAG, check=check.name, reason="check-failed", evidence={"failure": failure})
+
+    async def close(self) -> None:
+        """Give waiting checks up; their messages were not answered and are not stored."""
+        for task in list(self._waiting):
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+
+
+def _conclude(said: list[Verdict]) -> Finding:
+    if not said:
+        return CLEAR
+    return Finding(strongest(said), tuple(v for v in said if v.action is not Action.ACCEPT or v.evidence))

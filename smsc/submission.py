@@ -1,0 +1,387 @@
+"""The one intake, whatever the door.
+
+In charge of: turning a draft into a message (id, normal forms, times, parts), the order of tests before a positive
+answer, and answering only after the message is on disk. Not in charge of: reading PDUs or HTTP (`listener.py`,
+`api/`), what checks decide (`screening.py`), or delivery.
+
+The order: account, rate, form of the fields, numbers, checks, a route, room in the store. The first that refuses names
+its field's status. Nothing is stored before all of them agreed; nothing is answered positively before it is on disk;
+nothing is delivered before its answer left (behaviour.md 3, 4, 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from ..access.accounts import Account
+from ..access.numbers import EgressRules, NumberRules
+from ..check import Action, Stage
+from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState, NumberKind, number_kind
+from ..metrics import counter
+from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
+from .delivery import Delivery, evidence_events
+from .limits import Throttles
+from .normaliser import Normalisers, address_for
+from .receipts import SYSTEM_INGRESS
+from .routing import Router
+from .screening import Finding, Screening
+from .smpp import tlv
+from .smpp.command_status import CommandStatus as Status
+from .text import codings, segments, udh
+
+__all__ = ["Accepted", "Refused", "Submission", "default_source", "estimate", "find_place"]
+
+_log = structlog.get_logger(__name__)
+
+_submitted = counter("submission", "messages", "Messages answered, by door and answer", ("door", "answer"))
+
+MAX_BODY = 65_535 - 1024  #: octets of text; message_payload may say 65 535 together with all other TLVs
+_ESM_UDHI = 0x40
+_SINGLE_SEGMENT = 140  # octets that fit one radio segment in every coding
+
+#: One-time codes overtake everything, notices overtake ordinary traffic.
+_SYSTEM_PRIORITY = {Kind.CODE: 3, Kind.NOTICE: 1, Kind.ANSWER: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """On disk, under this id."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was stored."""
+
+    status: int  #: command_status (SMPP 3.4 §5.1.3)
+    reason: str  #: stable slug
+    public: str  #: text for the peer
+    retry_after_ms: int = 0  #: when trying again makes sense; 0: not soon
+    unknown: bool = False  #: the commit's outcome is not known: the peer must be told nothing
+
+
+_SUSPENDED = Refused(Status.ESME_RSUBMITFAIL, "account-suspended", "account is suspended")
+_TOO_LONG = Refused(Status.ESME_RINVMSGLEN, "message-too-long", "message is too long")
+_BAD_PRIORITY = Refused(Status.ESME_RINVPRTFLG, "priority-out-of-range", "priority_flag must be 0 to 3")
+_BAD_SOURCE = Refused(
+    Status.ESME_RINVSRCADR, "source-unreadable", "source address is not a number we can read"
+)
+_BAD_DESTINATION = Refused(
+    Status.ESME_RINVDSTADR, "destination-unreadable", "destination address is not a number we can read"
+)
+_EXPIRED = Refused(
+    Status.ESME_RINVEXPIRY, "validity-in-the-past", "validity_period ends before delivery can begin"
+)
+_TOO_LATE = Refused(
+    Status.ESME_RINVSCHED, "schedule-too-late", "schedule_delivery_time is beyond the validity period"
+)
+_NO_ROUTE = Refused(Status.ESME_RINVDSTADR, "no-route", "destination is neither routable nor a subscriber's")
+_FULL = Refused(Status.ESME_RMSGQFUL, "store-full", "message queue is full", retry_after_ms=5000)
+_FAILED = Refused(Status.ESME_RSYSERR, "store-failed", "message could not be stored", retry_after_ms=5000)
+_CLOSING = Refused(Status.ESME_RSYSERR, "closing", "the center is stopping", retry_after_ms=5000)
+_UNKNOWN = Refused(Status.ESME_RSYSERR, "store-unknown", "outcome unknown", unknown=True)
+
+_REFUSAL_BY_ANSWER = {Answer.FULL: _FULL, Answer.UNKNOWN: _UNKNOWN}
+
+Done = Callable[[Accepted | Refused], None]
+
+
+class Submission:
+    """The intake of one node. Lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        screening: Screening,
+        router: Router,
+        delivery: Delivery,
+        throttles: Throttles,
+        center: str = "Restante",
+        refuse_unroutable: bool = True,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """`center`: sender of the center's own messages, a number or an alphanumeric name."""
+        self._store = store
+        self._clock = store.clock
+        self._screening = screening
+        self._router = router
+        self._delivery = delivery
+        self._throttles = throttles
+        self._normalisers = Normalisers()
+        self._own_rules = NumberRules()
+        self._refuse_unroutable = refuse_unroutable
+        self._monotonic_ns = monotonic_ns
+        self._center = (
+            center if number_kind(center) is not NumberKind.SHORT or center.isdecimal() else f"@{center}"
+        )
+        self._fresh: list[Message] = []  # stored in this batch; delivered after the batch's answers left
+        store.after_commit(self._hand_over)
+
+    # ------------------------------------------------------------------------------------------------ the doors
+
+    def submit(self, draft: Message, account: Account, ingress: Ingress, done: Done) -> None:
+        """Take a draft in. `done` is called once, on the loop; a refusal may come before this returns.
+
+        The door has filled in what the peer said: addresses, body, fields, `schedule_at` and `expires_at` (0: not
+        given) already as UTC epoch milliseconds.
+        """
+        refusal = self._complete(draft, account, ingress)
+        if refusal is not None:
+            self._answer(done, ingress, refusal)
+            return
+        self._screening.examine(draft, ingress, Stage.SUBMIT, partial(self._screened, draft, ingress, done))
+
+    async def send(self, draft: Message, account: Account, ingress: Ingress) -> Accepted | Refused:
+        """`submit` for doors that wait."""
+        future: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
+
+        def answered(answer: Accepted | Refused) -> None:
+            if not future.done():  # the caller may have gone away meanwhile
+                future.set_result(answer)
+
+        self.submit(draft, account, ingress, answered)
+        return await future
+
+    async def send_system(
+        self, kind: Kind, recipient: str, text: str, *, sender: str = "", validity_ms: int = 24 * 3600 * 1000
+    ) -> int:
+        """Send a message of the center's own to a number in normal form: a notice, a one-time code, an answer.
+
+        No checks, no mailbox, no receipts (behaviour.md 4). Returns its id once it is stored; raises OSError if the
+        store does not take it.
+        """
+        now = self._clock.now_ms()
+        sender = sender or self._center
+        encoded = codings.encode(text)
+        if len(encoded.octets) > MAX_BODY:
+            raise ValueError("text is too long")
+        message = Message(
+            source=address_for(sender, EgressRules()),
+            destination=address_for(recipient, EgressRules()),
+            body=encoded.octets,
+            id=self._store.next_id(),
+            kind=kind,
+            ingress=SYSTEM_INGRESS.encoded,
+            sender=sender,
+            recipient=recipient,
+            priority_flag=_SYSTEM_PRIORITY.get(kind, 0),
+            data_coding=encoded.data_coding,
+            submitted_at=now,
+            expires_at=now + validity_ms,
+            segments=segments.count(encoded.octets, encoded.coding),
+            owner=self._store.epoch,
+        )
+        answer = await self._store.apply(messages=(message,))
+        if answer is not Answer.STORED:
+            raise OSError(f"the store answered {answer.value}")
+        self._delivery.admit(message)
+        return message.id
+
+    # ------------------------------------------------------------------------------------------------ the order
+
+    def _complete(self, draft: Message, account: Account, ingress: Ingress) -> Refused | None:
+        """Make a message of a draft, or say what is wrong with it."""
+        if account.suspended:
+            return _SUSPENDED
+        find_place(draft)
+        wait_ns = self._throttles.of(account).take(self._monotonic_ns(), continuing=draft.part_number > 1)
+        if wait_ns:
+            return Refused(
+                Status.ESME_RTHROTTLED,
+                "throttled",
+                "throughput exceeded",
+                retry_after_ms=wait_ns // 1_000_000 + 1,
+            )
+        if len(draft.body) > MAX_BODY:
+            return _TOO_LONG
+        if draft.priority_flag > 3:
+            return _BAD_PRIORITY
+        draft.priority_flag = min(draft.priority_flag, account.priority_ceiling)
+        normal = self._normalisers.of(account.number_rules).normal
+        draft.recipient = normal(draft.destination)
+        if not draft.recipient:
+            return _BAD_DESTINATION
+        if not draft.source.digits:
+            draft.source = default_source(account) or draft.source
+        draft.sender = normal(draft.source)
+        if not draft.sender:
+            return _BAD_SOURCE
+        draft.account = account.number
+        draft.ingress = ingress.encoded
+        return self._set_times(draft, account)
+
+    def _set_times(self, draft: Message, account: Account) -> Refused | None:
+        """Apply the account's validity default and ceiling (seconds from submission or schedule)."""
+        now = draft.submitted_at = self._clock.now_ms()
+        if draft.schedule_at <= now:
+            draft.schedule_at = 0
+        begin = draft.schedule_at or now
+        latest = begin + account.validity_ceiling_ms
+        if not draft.expires_at:
+            draft.expires_at = begin + account.validity_default_ms
+        elif draft.expires_at < now:
+            return _EXPIRED
+        elif draft.schedule_at and draft.expires_at <= draft.schedule_at:
+            return _TOO_LATE
+        draft.expires_at = min(draft.expires_at, latest)
+        return None
+
+    def _screened(self, message: Message, ingress: Ingress, done: Done, finding: Finding) -> None:
+        """The checks have spoken."""
+        verdict = finding.verdict
+        if verdict.action is Action.THROTTLE:
+            refusal = Refused(verdict.status or Status.ESME_RTHROTTLED, verdict.reason, verdict.public, 1000)
+            self._answer(done, ingress, refusal)
+            return
+        if verdict.action is Action.REJECT:
+            self._record(message, finding, MessageState.REJECTED, ingress, done, refused=True)
+            return
+        if verdict.action is Action.DROP:
+            self._record(message, finding, MessageState.DELETED, ingress, done, refused=False)
+            return
+        if self._refuse_unroutable and not self._router.reaches(message):
+            self._answer(done, ingress, _NO_ROUTE)
+            return
+        health = self._store.health()
+        if not health.accepting:
+            self._answer(done, ingress, _FULL)
+            return
+        message.id = self._store.next_id()
+        reason, due_at = self._place(message, finding)
+        ours = reason == QueueReason.NEW and self._delivery.has_room()
+        message.owner = self._store.epoch if ours else 0
+        events = (
+            evidence_events(message, finding, message.submitted_at, self._store.node)
+            if finding.evidence
+            else ()
+        )
+        if reason != QueueReason.NEW:
+            reasons, due = (reason,), (due_at,)
+        else:
+            reasons, due = (), ()
+        change = Change(
+            done=partial(self._stored, message, ingress, done),
+            messages=(message,),
+            reasons=reasons,
+            due_at=due,
+            events=events,
+        )
+        self._put(change, ingress, done)
+
+    def _place(self, message: Message, finding: Finding) -> tuple[str, int]:
+        """Queue reason and due time of a new message."""
+        verdict = finding.verdict
+        if verdict.action is Action.QUARANTINE:
+            return QueueReason.QUARANTINED, message.expires_at
+        if verdict.action is Action.HOLD:
+            return QueueReason.HELD, min(verdict.until or message.expires_at, message.expires_at)
+        if message.schedule_at:
+            return QueueReason.SCHEDULED, message.schedule_at
+        return QueueReason.NEW, message.submitted_at
+
+    def _record(
+        self,
+        message: Message,
+        finding: Finding,
+        state: MessageState,
+        ingress: Ingress,
+        done: Done,
+        *,
+        refused: bool,
+    ) -> None:
+        """Keep a refused or dropped message with its evidence, finished from birth: never deliverable."""
+        verdict = finding.verdict
+        refusal = Refused(verdict.status or Status.ESME_RSUBMITFAIL, verdict.reason, verdict.public)
+        if not self._store.health().accepting:
+            self._answer(done, ingress, refusal if refused else _FULL)
+            return
+        message.id = self._store.next_id()
+        node = self._store.node
+        final = Event(
+            message.id, message.submitted_at, EventKind.FINAL, state, verdict.reason, account=message.account,
+            segments=message.segments, route=verdict.check, node=node,
+        )  # fmt: skip
+        events = (*evidence_events(message, finding, message.submitted_at, node), final)
+
+        def recorded(answer: Answer) -> None:
+            stored = (
+                Accepted(message.id) if answer is Answer.STORED else _REFUSAL_BY_ANSWER.get(answer, _FAILED)
+            )
+            self._answer(done, ingress, refusal if refused else stored)
+
+        change = Change(recorded, messages=(message,), reasons=(QueueReason.NONE,), events=events)
+        self._put(change, ingress, done)
+
+    def _put(self, change: Change, ingress: Ingress, done: Done) -> None:
+        try:
+            self._store.put(change)
+        except StoreClosed:
+            self._answer(done, ingress, _CLOSING)
+
+    # ------------------------------------------------------------------------------------------------ the answer
+
+    def _stored(self, message: Message, ingress: Ingress, done: Done, answer: Answer) -> None:
+        """The store has spoken."""
+        if answer is Answer.STORED:
+            if message.owner:
+                self._fresh.append(message)
+            self._answer(done, ingress, Accepted(message.id))
+        else:
+            _log.warning("message-not-stored", answer=answer.value, door=ingress.door, account=ingress.name)
+            self._answer(done, ingress, _REFUSAL_BY_ANSWER.get(answer, _FAILED))
+
+    def _answer(self, done: Done, ingress: Ingress, answer: Accepted | Refused) -> None:
+        word = "accepted" if isinstance(answer, Accepted) else answer.reason
+        _submitted.labels(ingress.door, word).inc()
+        done(answer)
+
+    def _hand_over(self) -> None:
+        """After a batch: its answers are on their way, now delivery may begin (behaviour.md 6)."""
+        if not self._fresh:
+            return
+        fresh, self._fresh = self._fresh, []
+        admit = self._delivery.admit
+        for message in fresh:
+            admit(message)
+
+
+def estimate(text: str, account: Account | None = None) -> segments.Estimate:
+    """How a text would be encoded and how many radio segments it would cost; nothing is sent."""
+    alphabet = codings.DefaultAlphabet(account.default_alphabet) if account else codings.DefaultAlphabet.GSM7
+    return segments.estimate(text, default_alphabet=alphabet)
+
+
+def default_source(account: Account) -> Address | None:
+    """The address an account speaks from when it names none: its only number (SMPP 3.4 §5.2.8)."""
+    numbers = account.numbers
+    if len(numbers) == 1 and not numbers[0].endswith("*"):
+        return address_for(numbers[0], EgressRules())
+    return None
+
+
+def find_place(draft: Message) -> None:
+    """Fill in a draft's place in a multipart message and the radio segments it costs (behaviour.md 8)."""
+    place: udh.ConcatRef | None = None
+    if draft.esm_class & _ESM_UDHI:
+        place = udh.parse(draft.body).concat
+    elif draft.tlvs:
+        raw = draft.tlvs
+        place = segments.sar_concat(
+            tlv.get(raw, tlv.Tag.sar_msg_ref_num),
+            tlv.get(raw, tlv.Tag.sar_total_segments),
+            tlv.get(raw, tlv.Tag.sar_segment_seqnum),
+        )
+        draft.reference = tlv.get_int(raw, tlv.Tag.user_message_reference) or 0
+    if place is not None and place.possible:
+        draft.part_reference, draft.part_total, draft.part_number = place.reference, place.total, place.number
+    elif len(draft.body) > _SINGLE_SEGMENT:
+        decoded = codings.interpret(draft.data_coding)
+        draft.segments = segments.count(draft.body, decoded.coding)

@@ -42,9 +42,8 @@ def check(config_file: ConfigFile = None, as_json: Json = False) -> None:
             out.fail(explained(error))
         if as_json:
             out.document({"ok": True, "problems": []})
-        out.line(
-            f"{found.path or 'the default'} is fine: {len(found.changed)} of {len(found.values)} settings differ from the defaults"
-        )
+        differing = f"{len(found.changed)} of {len(found.values)} settings differ from the defaults"
+        out.line(f"{found.path or 'the default configuration'} is fine: {differing}")
 
 
 @app.command("show")

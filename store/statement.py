@@ -2,18 +2,31 @@
 
 In charge of: naming a statement and compiling it once per dialect to text and an order of parameters. Not in charge
 of: running it. Rooms declare their statements beside their tables, each with a purpose a reader understands.
+
+Parameters are integers, text, octets or (for `among`) lists of integers or text; no type of SQLAlchemy that converts
+values on their way in or out is honoured, because the drivers are called directly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
-from sqlalchemy import Executable
+from sqlalchemy import BigInteger, Executable, Text, bindparam
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import asyncpg as postgresql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
+from sqlalchemy.types import Boolean, TypeEngine
 
-__all__ = ["Compiled", "Query", "Sql"]
+__all__ = ["POSTGRESQL", "SQLITE", "Compiled", "Query", "Sql", "among", "compile_once"]
+
+SQLITE: Dialect = sqlite.dialect()
+POSTGRESQL: Dialect = postgresql.dialect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,7 @@ class Compiled:
     def arguments(self, params: Mapping[str, object]) -> tuple[object, ...]:
         """Order `params` for the driver; KeyError names a missing one."""
         constants = self.constants
-        return tuple(params[name] if name in params else constants[name] for name in self.names)
+        return tuple([params[name] if name in params else constants[name] for name in self.names])
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +64,43 @@ class Query(Sql):
 
 
 def compile_once(expression: Executable, dialect: Dialect) -> Compiled:
-    """Compile an expression with bind parameters left open; parameters with a value become constants."""
+    """Compile an expression; parameters that have a value in it become constants, the others stay open."""
     assert isinstance(expression, ClauseElement)
-    compiled = expression.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    names = tuple(compiled.positiontup or ())  # type: ignore[attr-defined]  # both dialects are positional
-    return Compiled(str(compiled), names, {k: v for k, v in compiled.params.items() if v is not None})
+    compiled = cast(SQLCompiler, expression.compile(dialect=dialect))
+    required = {name for name, bind in compiled.binds.items() if bind.required}
+    # An IN over a list is expanded here, with the list that the expression holds.
+    expanded = compiled.construct_expanded_state(dict.fromkeys(required))
+    constants = {name: value for name, value in expanded.parameters.items() if name not in required}
+    return Compiled(expanded.statement, tuple(expanded.positiontup or ()), constants)
+
+
+class among(ColumnElement[bool]):
+    """`column IN (a list given at run time)`: one text for lists of every length, on both databases.
+
+    The parameter is a list of integers or of text: `among(queue.c.id, "ids")`, then `fetch(query, ids=[1, 2])`.
+    """
+
+    inherit_cache = False
+    type: TypeEngine[Any] = Boolean()
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        numbers = column.type.python_type is int
+        self.array: BindParameter[Any] = bindparam(name, type_=ARRAY(BigInteger if numbers else Text))
+        self.json: BindParameter[Any] = bindparam(name, type_=Text)
+
+    def self_group(self, against: Any = None) -> among:
+        """Stand as it is beside AND and OR; SQLAlchemy would compare it with 1, which no index can answer."""
+        return self
+
+
+@compiles(among, "postgresql")
+def _among_postgresql(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(element.array, **kw)})"
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    # The driver hands the list over as a JSON array (see sqlite.py).
+    column, array = compiler.process(element.column, **kw), compiler.process(element.json, **kw)
+    return f"{column} IN (SELECT value FROM json_each({array}))"

@@ -5,13 +5,19 @@ In charge of: columns, keys and indexes. Not in charge of: SQL (`statement.py` a
 
 Only plain types cross the drivers: integers, text, octets. Times are UTC epoch milliseconds. JSON is text. On
 PostgreSQL `message`, `body` and `event` are partitioned by day of the message id, so that retention drops partitions.
+
+Traps these definitions avoid: on SQLite only a key declared INTEGER is the row's own number, a BIGINT key costs a second
+tree (hence `BigId`), and a table whose key has two columns is one tree only WITHOUT ROWID.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text, text
 
-__all__ = ["body", "event", "idempotency", "message", "metadata", "node", "queue"]
+__all__ = ["BigId", "body", "event", "idempotency", "message", "metadata", "node", "queue"]
+
+#: 63 bit on both databases, and SQLite's own row number where it is the primary key.
+BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 metadata = MetaData(
     naming_convention={
@@ -26,7 +32,7 @@ metadata = MetaData(
 message = Table(
     "message",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigId, primary_key=True, autoincrement=False),
     Column("kind", SmallInteger, nullable=False),  # message.Kind
     Column("account", Integer, nullable=False),
     Column("ingress", Text, nullable=False),  # Ingress.encoded
@@ -60,6 +66,7 @@ message = Table(
     Index("ix_message_recipient_id", "recipient", "id"),
     Index("ix_message_sender_id", "sender", "id"),
     Index("ix_message_parent", "parent", sqlite_where=text("parent <> 0"), postgresql_where=text("parent <> 0")),
+    postgresql_partition_by="RANGE (id)",
 )
 
 #: The text, apart from its message because it has a retention of its own. Version 0 is what was submitted.
@@ -69,13 +76,15 @@ body = Table(
     Column("message", BigInteger, primary_key=True, autoincrement=False),
     Column("version", SmallInteger, primary_key=True, autoincrement=False),
     Column("payload", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (message)",
 )
 
 #: Live work only: a message leaves it with the transaction that records its outcome.
 queue = Table(
     "queue",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigId, primary_key=True, autoincrement=False),
     Column("recipient", Text, nullable=False),  # normal form
     Column("due_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
@@ -103,14 +112,16 @@ event = Table(
     Column("route", Text, nullable=False),
     Column("node", SmallInteger, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),  # order within a millisecond; counts up during a node's life
     Index("ix_event_message_at", "message", "at"),
+    postgresql_partition_by="RANGE (message)",
 )
 
 #: Who is alive. `number` is leased by compare-and-set; `epoch` fences every later write of an earlier life.
 node = Table(
     "node",
     metadata,
-    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("epoch", BigInteger, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("heartbeat_at", BigInteger, nullable=False),  # by the database's clock
@@ -118,6 +129,7 @@ node = Table(
     Column("address", Text, nullable=False),
     Column("high_water", BigInteger, nullable=False),  # no id of this number at or above it is in use
     Column("released", SmallInteger, nullable=False),  # 1: closed properly
+    Column("mark", BigInteger, nullable=False),  # last batch that carried no row of its own to recognise it by
 )
 
 #: Answers already given, for peers that ask twice (Idempotency-Key, duplicate_window).
@@ -129,4 +141,5 @@ idempotency = Table(
     Column("digest", Text, nullable=False),  # of the request body
     Column("answer", Text, nullable=False),  # JSON
     Column("expires_at", BigInteger, nullable=False, index=True),
+    sqlite_with_rowid=False,
 )

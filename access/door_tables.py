@@ -35,7 +35,7 @@ session = Table(
     Index("ix_session_ends_at", "ends_at"),
 )
 
-#: A one-time code that was asked for; rows of numbers that are no subscriber's are decoys and look the same.
+#: A one-time code that was asked for, whoever's the number is.
 one_time_code = Table(
     "one_time_code",
     metadata,
@@ -43,7 +43,7 @@ one_time_code = Table(
     Column("number", Text, nullable=False),  # normal form
     Column("prefix", Text, nullable=False),  # its first characters: the unit of a pumping fraud
     Column("network", Text, nullable=False),  # of the asking address: /24 or /48
-    Column("subscriber", Integer, nullable=False),  # 0: nobody's; no code was sent
+    Column("subscriber", Integer, nullable=False),  # whose code was sent; 0: none was
     Column("mac", Text, nullable=False),  # HMAC of challenge and code
     Column("tries", SmallInteger, nullable=False),  # used up so far
     Column("created_at", BigInteger, nullable=False),

@@ -3,12 +3,12 @@
 In charge of: making challenges, their limits, and checking codes. Not in charge of: sending the message (`send` is
 passed in), sessions (`sessions.py`), or who is a subscriber (`find` is passed in).
 
-Rules (behaviour.md 11). A code goes only to a subscriber; whoever asks for another number gets the same answer after
-the same work: a decoy row is written, no code can match it, and sending happens after the answer in both cases. The
-database holds an HMAC under a key outside it, never the code. A try is used up before the code is compared, so that a
-hundred guesses at once get five comparisons. Limits count rows, so they hold across restarts and nodes: per number,
-per prefix (pumping of a number block), per network (/24, /48), and for everybody together, which also raises an
-alarm.
+Rules (behaviour.md 11). Whoever asks gets the same answer after the same work: a row is written, and only after the
+answer is it looked up whose number it is; a code goes only to a subscriber, and only a row that says whose code was
+sent can be proved. The database holds an HMAC under a key outside it, never the code. A try is used up before the
+code is compared, so that a hundred guesses at once get five comparisons. Limits count rows, so they hold across
+restarts and nodes: per number, per prefix (pumping of a number block), per network (/24, /48), and for everybody
+together, which also raises an alarm.
 
 The text ends with the line of WebOTP (`@host #code`), so that a phone may fill it in.
 """
@@ -46,19 +46,19 @@ class CodeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    life_s: int = Field(300, ge=60, le=900, description="A code is good for this long, seconds.")
-    resend_s: int = Field(30, ge=5, le=300, description="Between two codes to one number, seconds.")
-    per_number: int = Field(3, ge=1, description="Codes to one number within ten minutes.")
+    life_s: int = Field(default=300, ge=60, le=900, description="A code is good for this long, seconds.")
+    resend_s: int = Field(default=30, ge=5, le=300, description="Between two codes to one number, seconds.")
+    per_number: int = Field(default=3, ge=1, description="Codes to one number within ten minutes.")
     per_prefix: int = Field(
-        60, ge=1, description="Codes to numbers that begin alike (6 digits) within an hour."
+        default=60, ge=1, description="Codes to numbers that begin alike (6 digits) within an hour."
     )
     per_network: int = Field(
-        10, ge=1, description="Codes asked for from one network (/24, /48) within an hour."
+        default=10, ge=1, description="Codes asked for from one network (/24, /48) within an hour."
     )
     per_hour: int = Field(
-        2000, ge=1, description="Codes altogether within an hour; beyond it an alarm is raised."
+        default=2000, ge=1, description="Codes altogether within an hour; beyond it an alarm is raised."
     )
-    host: str = Field("localhost", description="Host name of the subscribers' page, for WebOTP.")
+    host: str = Field(default="localhost", description="Host name of the subscribers' page, for WebOTP.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +155,19 @@ _USE = Sql(
     .where(one_time_code.c.id == _param("id", "key"), one_time_code.c.used_at == 0)
     .values(used_at=_param("used_at")),
 )
+_MEANT = Sql(
+    "access: whose one-time code was sent",
+    update(one_time_code)
+    .where(one_time_code.c.id == _param("id", "key"))
+    .values(subscriber=_param("subscriber", "whose")),
+)
 _PURGE = Sql(
     "access: forget old one-time codes",
     delete(one_time_code).where(one_time_code.c.created_at < _param("created_at", "before")),
 )
 
 Send = Callable[[str, str], Awaitable[object]]  #: (number, text)
-Find = Callable[[str], Awaitable[int]]  #: number in normal form -> subscriber number, 0 if nobody's
+Find = Callable[[str], Awaitable[int]]  #: number in normal form -> active subscriber's number, or 0
 
 
 class OneTimeCodes:
@@ -179,7 +185,7 @@ class OneTimeCodes:
         digits: Callable[[], str] = lambda: f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}",
     ) -> None:
         """`alarm(limit)` is told whenever a limit refuses somebody: a counter that is watched."""
-        self.settings = settings or CodeSettings()  # pyright: ignore[reportCallIssue]  # all have defaults
+        self.settings = settings or CodeSettings()
         self._store = store
         self._key = derived_key(master_key, "one-time-code")
         self._send = send
@@ -199,7 +205,6 @@ class OneTimeCodes:
             if refused is not None:
                 self._alarm(refused.limit)
                 return refused
-            subscriber = await self._find(number)
             challenge = random_name("otc")
             code = self._digits()
             row = {
@@ -207,9 +212,8 @@ class OneTimeCodes:
                 "number": number,
                 "prefix": number[:PREFIX_LENGTH],
                 "network": network,
-                "subscriber": subscriber,
-                # A decoy's MAC is of nothing anybody can type.
-                "mac": mac(self._key, challenge, code if subscriber else f"decoy {code}"),
+                "subscriber": 0,
+                "mac": mac(self._key, challenge, code),
                 "tries": 0,
                 "created_at": now,
                 "expires_at": now + self.settings.life_s * 1000,
@@ -219,21 +223,26 @@ class OneTimeCodes:
             answer = await self._store.apply(writes=writes)
             if answer is not Answer.STORED:
                 raise SessionRefused(answer)
-        task = asyncio.get_running_loop().create_task(self._deliver(subscriber, number, code))
+        task = asyncio.get_running_loop().create_task(self._deliver(challenge, number, code))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
         return Challenge(challenge, self.settings.life_s, self.settings.resend_s)
 
-    async def _deliver(self, subscriber: int, number: str, code: str) -> None:
-        await asyncio.sleep(0)  # let the answer leave first
-        if not subscriber:
-            return
-        text = f"{code} is your code. Nobody will ever ask you for it.\n\n@{self.settings.host} #{code}"
+    async def _deliver(self, challenge: str, number: str, code: str) -> None:
+        """Send the code, if the number is a subscriber's. The answer has left by then or leaves meanwhile."""
         try:
-            await self._send(number, text)
+            subscriber = await self._find(number)
+            if not subscriber:
+                return
+            meant = {"key": challenge, "whose": subscriber}
+            if await self._store.apply(writes=[Write(_MEANT, meant, expect=1)]) is Answer.STORED:
+                await self._send(
+                    number,
+                    f"{code} is your code. Nobody will ever ask you for it.\n\n@{self.settings.host} #{code}",
+                )
         except Exception:
             # Without the text: a log shows no code.
-            self._log.exception("one_time_code.not_sent", subscriber=subscriber)
+            self._log.exception("one_time_code.not_sent", challenge=challenge)
 
     async def drain(self) -> None:
         """Wait until what is being sent has been handed over."""
@@ -271,7 +280,8 @@ class OneTimeCodes:
             return Proof(refusal=Refusal.EXPIRED)
         if answer is Answer.CONFLICT:
             return Proof(refusal=Refusal.EXHAUSTED)
-        if not same(right, row["mac"]) or not row["subscriber"]:
+        found = await self._find(row["number"])
+        if not same(right, row["mac"]) or not found or found != row["subscriber"]:
             left = max(0, TRIES - row["tries"])
             return Proof(refusal=Refusal.INVALID if left else Refusal.EXHAUSTED, tries_left=left)
         answer = await self._store.apply(writes=[Write(_USE, {"key": challenge, "used_at": now}, expect=1)])

@@ -50,13 +50,17 @@ class SessionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    access_s: int = Field(600, ge=60, le=3600, description="Life of an API client's access token, seconds.")
-    subscriber_s: int = Field(
-        30 * 86400, ge=600, description="A subscriber signs in again after this, seconds."
+    access_s: int = Field(
+        default=600, ge=60, le=3600, description="Life of an API client's access token, seconds."
     )
-    operator_s: int = Field(12 * 3600, ge=600, description="An operator signs in again after this, seconds.")
+    subscriber_s: int = Field(
+        default=30 * 86400, ge=600, description="A subscriber signs in again after this, seconds."
+    )
+    operator_s: int = Field(
+        default=12 * 3600, ge=600, description="An operator signs in again after this, seconds."
+    )
     operator_idle_s: int = Field(
-        3600, ge=60, description="An operator who does nothing is signed out, seconds."
+        default=3600, ge=60, description="An operator who does nothing is signed out, seconds."
     )
 
 
@@ -190,7 +194,7 @@ class Sessions:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings or SessionSettings()  # pyright: ignore[reportCallIssue]  # all have defaults
+        self.settings = settings or SessionSettings()
         self._store = store
         self._key = derived_key(master_key, "session")
         self._monotonic = monotonic

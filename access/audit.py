@@ -20,7 +20,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import ColumnElement, Select, and_, bindparam, insert, or_, select
@@ -31,7 +32,7 @@ from ..store.store import Store
 from .door_tables import audit
 from .keys import derived_key, mac, same
 
-__all__ = ["Audit", "AuditRow", "Break", "Entry", "Verification"]
+__all__ = ["Audit", "AuditRow", "Break", "Entry", "Seal", "Verification"]
 
 DAY_MS = 86_400_000
 BREAKS_KEPT = 100  #: of a verification; the count goes on
@@ -125,6 +126,16 @@ class Verification:
         return not self.broken
 
 
+class Seal(Protocol):
+    """Makes the audit row's write, perhaps with a target or detail that was not known before."""
+
+    def __call__(
+        self, target: str | None = None, detail: Mapping[str, Any] | None = None
+    ) -> tuple[Write, ...]:
+        """The writes that must ride."""
+        ...
+
+
 class Audit:
     """The audit trail of one node."""
 
@@ -135,11 +146,13 @@ class Audit:
         self._log = structlog.get_logger(__name__)
 
     @asynccontextmanager
-    async def entry(self, entry: Entry) -> AsyncGenerator[tuple[Write, ...]]:
-        """Give the write that must ride with the change; commit inside the block.
+    async def entry(self, entry: Entry) -> AsyncGenerator[Seal]:
+        """Give what makes the write that must ride with the change; commit inside the block.
 
-        async with audit.entry(Entry("op_2", "route.create", "rte_3")) as writes:
-            await registry.create(kind, body, actor="op_2", writes=writes)
+            async with audit.entry(Entry("op_2", "route.create")) as seal:
+                await registry.create(kind, body, actor="op_2", writes=lambda edit: seal(edit.after.id))
+
+        A seal may be asked again when a change is planned anew: it is always the same row, the last one counts.
         """
         async with self._turn:
             node = self._store.node
@@ -148,25 +161,37 @@ class Audit:
             # A clock that went back must not open an older day: the chain goes on in the newest.
             day = max(now // DAY_MS, heads[0]["day"] if heads else 0)
             same_day = bool(heads) and heads[0]["day"] == day
-            previous = heads[0]["mac"] if heads else ""
-            row: dict[str, Any] = {
+            if heads and not same_day:
+                self._log.info("audit.head", node=node, day=heads[0]["day"], mac=heads[0]["mac"])
+            place: dict[str, Any] = {
                 "node": node,
                 "day": day,
                 "sequence": heads[0]["sequence"] + 1 if same_day else 1,
                 "at": now,
-                "actor": entry.actor,
-                "action": entry.action,
-                "target": entry.target,
-                "reason": entry.reason,
-                "peer": entry.peer,
-                "request": entry.request,
-                "detail": json.dumps(dict(entry.detail), sort_keys=True, separators=(",", ":"), default=str),
-                "previous": previous,
+                "previous": heads[0]["mac"] if heads else "",
             }
-            row["mac"] = self._mac(row)
-            if heads and not same_day:
-                self._log.info("audit.head", node=node, day=heads[0]["day"], mac=previous)
-            yield (Write(_INSERT, row, expect=1),)
+            yield partial(self._sealed, entry, place)
+
+    def _sealed(
+        self,
+        entry: Entry,
+        place: Mapping[str, Any],
+        target: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> tuple[Write, ...]:
+        facts = dict(entry.detail if detail is None else detail)
+        row: dict[str, Any] = {
+            **place,
+            "actor": entry.actor,
+            "action": entry.action,
+            "target": entry.target if target is None else target,
+            "reason": entry.reason,
+            "peer": entry.peer,
+            "request": entry.request,
+            "detail": json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str),
+        }
+        row["mac"] = self._mac(row)
+        return (Write(_INSERT, row, expect=1),)
 
     def _mac(self, row: Mapping[str, Any]) -> str:
         return mac(self._key, *(str(row[column.name]) for column in audit.columns if column.name != "mac"))

@@ -1,0 +1,81 @@
+"""What the REST door is given by `serve.py`, and how a route gets at it.
+
+In charge of: naming the rooms behind the routes. Not in charge of: making them (`serve.py`, and the tests' own wiring).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import Request
+
+if TYPE_CHECKING:
+    from ..access.accounts import Account, AccountModel
+    from ..access.audit import Audit
+    from ..access.credentials import Credentials
+    from ..access.one_time_codes import OneTimeCodes
+    from ..access.operators import Operator, OperatorModel
+    from ..access.ranges import NumberRange, RangeModel
+    from ..access.sessions import Sessions
+    from ..access.subscribers import Subscribers
+    from ..mailbox.box import Box
+    from ..registry.edits import Registry
+    from ..registry.versioned import ObjectKind
+    from ..smsc.binds import Binds
+    from ..smsc.delivery import Delivery
+    from ..smsc.routing import RouteModel
+    from ..smsc.submission import Submission
+    from ..store.history import History
+    from ..store.store import Store
+    from .doors import Doors
+    from .settings import HttpSettings
+
+__all__ = ["ConfigValue", "Rooms", "doors_of", "rooms_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigValue:
+    """One effective setting; secrets are masked by whoever makes it."""
+
+    key: str
+    value: Any
+    source: str
+    description: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Rooms:
+    """Everything behind the routes."""
+
+    settings: HttpSettings
+    master_key: bytes  #: at least 32 octets, from a 0600 file; never in the database
+    version: str
+    store: Store
+    history: History
+    registry: Registry  #: with the kinds below registered, and open
+    account_kind: ObjectKind[AccountModel, Account]
+    route_kind: ObjectKind[RouteModel, Any]
+    range_kind: ObjectKind[RangeModel, NumberRange]
+    operator_kind: ObjectKind[OperatorModel, Operator]
+    credentials: Credentials
+    sessions: Sessions
+    codes: OneTimeCodes
+    audit: Audit
+    submission: Submission
+    delivery: Delivery
+    binds: Binds
+    box: Box
+    subscribers: Subscribers
+    config: Callable[[], Sequence[ConfigValue]] = field(default=tuple[ConfigValue, ...])
+
+
+def rooms_of(request: Request) -> Rooms:
+    """The rooms behind a request."""
+    return cast("Rooms", request.app.state.rooms)
+
+
+def doors_of(request: Request) -> Doors:
+    """What the routes share among themselves."""
+    return cast("Doors", request.app.state.doors)

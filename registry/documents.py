@@ -59,7 +59,7 @@ def differences(before: Any, after: Any) -> list[Difference]:
 
 
 def _compare(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[Difference]:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
+    if all(isinstance(one, Mapping) for one in (before, after)):
         old, new = cast(Document, before), cast(Document, after)
         for name in sorted({*old, *new}):
             here = (*path, name)

@@ -315,7 +315,7 @@ class Registry:
         answer = await self._store.apply(
             writes=[
                 Write(tables.RAISE_REVISION, raise_revision, expect=1),
-                *(write for step in steps for write in step_writes(step, seen + 1, reason)),
+                *(write for step in steps for write in step_writes(step, seen + 1, reason.replace("\0", ""))),
                 *riders,
             ]
         )

@@ -110,9 +110,7 @@ class ObjectKind(Generic[M, T]):
 
 def body_text(value: BaseModel) -> str:
     """The value as it is stored."""
-    return json.dumps(
-        value.model_dump(mode="json"), separators=(",", ":"), sort_keys=True, ensure_ascii=False
-    )
+    return json.dumps(value.model_dump(mode="json"), separators=(",", ":"), sort_keys=True)
 
 
 def refuse_secrets(model: type[BaseModel]) -> None:

@@ -40,8 +40,9 @@ class _Client:
         return self.sequence
 
 
-def cases() -> list[Case]:
-    ours = SubmitSm(
+def submit_sm() -> bytes:
+    """What an ESME typically sends, with three TLVs."""
+    pdu = SubmitSm(
         sequence_number=77,
         source_addr_ton=5,
         source_addr=b"Restante",
@@ -51,19 +52,29 @@ def cases() -> list[Case]:
         registered_delivery=1,
         short_message=TEXT,
     )
-    ours.add_tlv(Tag.user_message_reference, 77).add_tlv(Tag.source_port, 1).add_tlv(Tag.destination_port, 2)
-    submit = ours.encode()
-    end = len(submit)
-    resp = SubmitSmResp(sequence_number=77, message_id=b"1234567890123")
-    resp_octets = resp.encode()
-    deliver = DeliverSm(
+    pdu.add_tlv(Tag.user_message_reference, 77).add_tlv(Tag.source_port, 1).add_tlv(Tag.destination_port, 2)
+    return pdu.encode()
+
+
+def receipt() -> DeliverSm:
+    """A delivery receipt."""
+    pdu = DeliverSm(
         sequence_number=7,
         source_addr=b"49170123456",
         destination_addr=b"Restante",
         esm_class=4,
         short_message=RECEIPT,
-        tlvs=b"\0\x1e\0\x0e1234567890123\0\x04\x27\0\1\2",
     )
+    return pdu.add_tlv(Tag.receipted_message_id, b"1234567890123\0").add_tlv(Tag.message_state, 2)
+
+
+def cases() -> list[Case]:
+    """Long because it is a table; each line calls ours and theirs."""
+    submit = submit_sm()
+    end = len(submit)
+    resp = SubmitSmResp(sequence_number=77, message_id=b"1234567890123")
+    resp_octets = resp.encode()
+    deliver = receipt()
     client = _Client()
     their_deliver = smpp.make_pdu(
         "deliver_sm",

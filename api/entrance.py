@@ -170,7 +170,11 @@ async def account_at(request: Request) -> Identity:
     """An account with an API key."""
     rooms = rooms_of(request)
     bearer = _bearer(request)
-    key = await rooms.credentials.verify_api_key(bearer) if bearer.startswith("sk_") else None
+    key = (
+        await rooms.credentials.verify_api_key(bearer, address=peer_of(request))
+        if bearer.startswith("sk_")
+        else None
+    )
     if key is None or not key.owner.startswith("acc_"):
         raise _refuse(request, rooms)
     account = rooms.registry.snapshot(rooms.account_kind).by_number(int(key.owner[4:]))
@@ -198,7 +202,7 @@ async def operator_at(request: Request) -> Identity:
     key = None
     session = None
     if bearer.startswith("sk_"):
-        key = await rooms.credentials.verify_api_key(bearer)
+        key = await rooms.credentials.verify_api_key(bearer, address=peer_of(request))
         owner = key.owner if key else ""
     else:
         session = await _session(request, rooms, OPERATOR_COOKIE)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..access.sessions import Sessions
     from ..access.subscribers import Subscribers
     from ..mailbox.box import Box
+    from ..mailbox.changes import Feed, Live
+    from ..mailbox.redelivery import Redelivery
     from ..registry.edits import Registry
     from ..registry.versioned import ObjectKind
     from ..smsc.binds import Binds
@@ -67,6 +69,9 @@ class Rooms:
     delivery: Delivery
     binds: Binds
     box: Box
+    feed: Feed  #: of the mailbox
+    box_live: Live  #: tells watchers that a box moved
+    redelivery: Redelivery
     subscribers: Subscribers
     config: Callable[[], Sequence[ConfigValue]] = field(default=tuple[ConfigValue, ...])
 

@@ -12,7 +12,6 @@ that call them and whose signatures name the kind's model and permissions, so th
 """
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -25,8 +24,8 @@ from ...outlet import Write
 from ...registry.edits import MAX_VERSION, Riders
 from ...registry.versioned import Edit, ObjectKind, Stored
 from ..entrance import Identity, Require
+from ..etags import IfMatch, etag, version_of
 from ..paging import Page, PageQuery, link_next
-from ..problems import Problem
 from ..rooms import Rooms, doors_of, rooms_of
 from ..times import Instant, instant
 
@@ -41,20 +40,14 @@ __all__ = [
     "New",
     "Reason",
     "Remark",
-    "etag",
     "warnings_of",
 ]
 
 Reason = Annotated[
     str | None, Header(alias="X-Reason", max_length=500, description="why; kept in history and audit")
 ]
-IfMatch = Annotated[
-    str | None, Header(alias="If-Match", max_length=64, description="ETag of the version you know")
-]
 Id = Annotated[str, Path(max_length=32)]
 DryRun = Annotated[bool, Query(description="say what would happen and do nothing")]
-
-_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
 class Change(BaseModel):
@@ -100,21 +93,6 @@ class ObjectList(PageQuery):
     """Filters of a list of objects."""
 
     q: str | None = Field(default=None, max_length=100, description="part of the name or the description")
-
-
-def etag(version: int) -> str:
-    """A version as an ETag."""
-    return f'"{version}"'
-
-
-def version_of(if_match: str | None) -> int:
-    """The version that an If-Match names. Raises version-missing, or version-stale for no version of ours."""
-    if if_match is None:
-        raise Problem("version-missing")
-    found = _ETAG.fullmatch(if_match.strip())
-    if found is None:
-        raise Problem("version-stale", "If-Match must be an ETag as it was given.")
-    return int(found[1])
 
 
 def reason_of(reason: str | None) -> str:

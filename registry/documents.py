@@ -54,7 +54,10 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def differences(before: Any, after: Any) -> list[Difference]:
-    """What must be done to `before` to get `after`: objects by name, everything else as a whole."""
+    """What must be done to `before` to get `after`: objects by name, the rest as a whole. None is no document."""
+    if before is None or after is None:
+        op = "add" if before is None else "remove"
+        return [] if before is after else [Difference(op, "", before, after)]
     return list(_compare(before, after, ()))
 
 

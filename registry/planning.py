@@ -101,6 +101,7 @@ class Planner:
         """`numbers`: every number there ever was; `next_number`: one above them."""
         self._living = living
         self._numbers = numbers
+        self._taken: set[int] = set()  # by this plan
         self.next_number = next_number  #: the next free number after what was planned
 
     def plan(self, wanted: Callable[[View], Sequence[Wanted]], actor: str, now: int) -> list[Step]:
@@ -108,7 +109,7 @@ class Planner:
         draft = _Draft(self._living)
         steps: list[Step] = []
         for one in wanted(draft):
-            number = one.number or self._new_number(one.as_number, steps)
+            number = one.number or self._new_number(one.as_number)
             step = self._step(one, number, draft, actor, now)
             draft.plan(one.kind, number, None if step.built is None else step.stored)
             steps.append(step)
@@ -122,10 +123,10 @@ class Planner:
                 step.edit = replace(step.edit, warnings=warnings)
         return steps
 
-    def _new_number(self, preferred: int, steps: Sequence[Step]) -> int:
-        taken = {step.stored.number for step in steps}
-        free = preferred and preferred not in self._numbers and preferred not in taken
+    def _new_number(self, preferred: int) -> int:
+        free = preferred and preferred not in self._numbers and preferred not in self._taken
         number = preferred if free else self.next_number
+        self._taken.add(number)
         self.next_number = max(self.next_number, number + 1)
         return number
 

@@ -21,6 +21,7 @@ from ..access.accounts import Account
 from ..message import Kind, Role
 from ..metrics import gauge
 from ..outlet import Delivery, ErrorClass, Outcome, Outlet, Result
+from ..store.failpoints import Failpoint, nothing
 from .causes import class_of_status
 from .normaliser import address_for
 from .smpp import tlv
@@ -216,9 +217,10 @@ def deliver_sm(delivery: Delivery, account: Account, version: int) -> DeliverSm 
 class Binds:
     """All binds of this node."""
 
-    def __init__(self, accounts: Callable[[int], Account | None]) -> None:
+    def __init__(self, accounts: Callable[[int], Account | None], *, failpoint: Failpoint = nothing) -> None:
         """`accounts` finds live accounts by number."""
         self._accounts = accounts
+        self._failpoint = failpoint
         self._binds: dict[int, Bind] = {}
         self._by_account: dict[int, list[Bind]] = {}
         self._outlets: dict[int, BoundOutlet] = {}
@@ -315,6 +317,7 @@ class Binds:
         """Write what every bind has to say. Called after each commit, before delivery goes on."""
         self._flush_soon = False
         if self._dirty:
+            self._failpoint("before-response")
             dirty, self._dirty = self._dirty, {}
             for bind in dirty.values():
                 bind.flush()

@@ -36,6 +36,7 @@ from ..message import Event, EventKind, Ingress, Kind, Message, MessageState
 from ..metrics import counter, gauge
 from ..outlet import ErrorClass, Outcome, Outlet, Result, Write
 from ..store import tables
+from ..store.failpoints import Failpoint, nothing
 from ..store.statement import Query, Sql
 from ..store.store import Answer, Change, QueueReason, Release, Requeue, Store, StoreClosed
 from .causes import receipt_error
@@ -140,6 +141,7 @@ class Delivery:
         mailbox: Outlet | None = None,
         settings: DeliverySettings | None = None,
         schedules: Mapping[ErrorClass, Schedule] = DEFAULT_SCHEDULES,
+        failpoint: Failpoint = nothing,
     ) -> None:
         """`mailbox` is where what cannot be delivered is deposited; `random` in [0, 1) spreads retries."""
         self._store = store
@@ -168,6 +170,9 @@ class Delivery:
         self._doubtful: list[tuple[int, _Settlement]] = []  # (when to put again, change)
         self._nudge = asyncio.Event()
         self._stopping = False
+        self._paused = False
+        self._failpoint = failpoint
+        self._seen: list[Callable[[str], None]] = []
         self._reconciled_at = 0
         self._runner: asyncio.Task[None] | None = None
 
@@ -212,6 +217,20 @@ class Delivery:
             if lane.parked:  # no room any more; it stands at the end now, so that lanes take turns
                 return
 
+    def on_seen(self, hook: Callable[[str], None]) -> None:
+        """Call `hook` with a recipient that was silent and took a message now (behaviour.md 1: seen again)."""
+        self._seen.append(hook)
+
+    def pause(self) -> None:
+        """The lease is in doubt: start nothing until `resume`. What is under way goes on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The lease is certain again."""
+        self._paused = False
+        for lane in list(self._lanes.values()):
+            self._advance(lane)
+
     @property
     def in_memory(self) -> int:
         """Messages this node works on."""
@@ -241,7 +260,7 @@ class Delivery:
 
     def _advance(self, lane: Lane) -> None:
         """Start whatever may start in a lane."""
-        while not self._stopping:
+        while not (self._stopping or self._paused):
             now = self._clock.now_ms()
             if not lane.may_start(now):
                 break
@@ -330,6 +349,7 @@ class Delivery:
             task.message, task.attempts + 1, task.lead.rule, more_messages_to_send=bool(lane.waiting)
         )
         if outlet.hand(delivery, partial(self._outcome, lane, task)):
+            self._failpoint("after-send")
             return
         lane.flying -= 1
         lane.push(task)
@@ -359,7 +379,12 @@ class Delivery:
         self._advance(lane)
 
     def _delivered(self, lane: Lane, task: Task, outcome: Outcome) -> None:
-        writes = outcome.writes + self._recipients.reached(task.message.recipient, retried=task.attempts > 0)
+        self._failpoint("before-finish")
+        recipient = task.message.recipient
+        if self._seen and self._recipients.silence(recipient) is not None:
+            for hook in self._seen:
+                hook(recipient)
+        writes = outcome.writes + self._recipients.reached(recipient, retried=task.attempts > 0)
         if task.reason == QueueReason.REDELIVERY and self.redelivery is not None:
             writes += self.redelivery.redelivered_writes(task.message, self._clock.now_ms())
         task.attempts += 1
@@ -394,6 +419,11 @@ class Delivery:
         else:
             error = receipt_error(failure.error, failure.reason) if failure else 0
             receipts = self._receipts.notification(message, at=now, error=error)
+        writes = outcome.writes
+        if failure is not None and failure.error is not None and task.lead is not None:
+            writes += self._recipients.failed(
+                message.recipient, failure.error, at=now, next_try=0, outlet=task.lead.outlet.name
+            )
         self._commit(
             lane,
             task,
@@ -402,7 +432,7 @@ class Delivery:
                 messages=receipts,
                 release=Release(message.id, self._store.epoch),
                 events=events,
-                writes=outcome.writes,
+                writes=writes,
             ),
             on_conflict=partial(self._box_changed, lane, task),
         )
@@ -478,7 +508,8 @@ class Delivery:
                 self._failed_undeposited(lane, task, failure)
             self._advance(lane)
 
-        if not mailbox.hand(seam.Delivery(task.message, task.attempts, "deposit"), answered):
+        because = str(failure.error or failure.reason)
+        if not mailbox.hand(seam.Delivery(task.message, task.attempts, "deposit", because=because), answered):
             lane.flying -= 1
             self._failed_undeposited(lane, task, failure)
 

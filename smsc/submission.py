@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..access.accounts import Account
 from ..access.numbers import EgressRules, NumberRules
 from ..check import Action, Stage
-from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState, NumberKind, number_kind
+from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState
 from ..metrics import counter
 from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
 from .delivery import Delivery, evidence_events
@@ -35,7 +36,15 @@ from .smpp import tlv
 from .smpp.command_status import CommandStatus as Status
 from .text import codings, segments, udh
 
-__all__ = ["Accepted", "Refused", "Submission", "default_source", "estimate", "find_place"]
+__all__ = [
+    "Accepted",
+    "Refused",
+    "Submission",
+    "SubmissionSettings",
+    "default_source",
+    "estimate",
+    "find_place",
+]
 
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +56,25 @@ _SINGLE_SEGMENT = 140  # octets that fit one radio segment in every coding
 
 #: One-time codes overtake everything, notices overtake ordinary traffic.
 _SYSTEM_PRIORITY = {Kind.CODE: 3, Kind.NOTICE: 1, Kind.ANSWER: 2}
+
+
+class SubmissionSettings(BaseModel):
+    """[submission] of restante.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sender: str = Field(
+        default="@Restante",
+        pattern=r"^(@.{1,11}|\+?[0-9]{1,15})$",
+        description='sender of the center\'s own messages in normal form: "@Name", "12345" or "+447700900000"',
+    )
+    refuse_unroutable: bool = Field(
+        default=True,
+        description="refuse at submit what is neither routable nor a subscriber's (ESME_RINVDSTADR)",
+    )
+    number_rules: NumberRules = Field(
+        default=NumberRules(), description="how accounts without rules of their own write numbers"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +132,11 @@ class Submission:
         router: Router,
         delivery: Delivery,
         throttles: Throttles,
-        center: str = "Restante",
-        refuse_unroutable: bool = True,
+        settings: SubmissionSettings | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`center`: sender of the center's own messages, a number or an alphanumeric name."""
+        """`monotonic_ns`: for rates."""
+        settings = settings or SubmissionSettings()
         self._store = store
         self._clock = store.clock
         self._screening = screening
@@ -116,12 +144,9 @@ class Submission:
         self._delivery = delivery
         self._throttles = throttles
         self._normalisers = Normalisers()
-        self._own_rules = NumberRules()
-        self._refuse_unroutable = refuse_unroutable
+        self._refuse_unroutable = settings.refuse_unroutable
         self._monotonic_ns = monotonic_ns
-        self._center = (
-            center if number_kind(center) is not NumberKind.SHORT or center.isdecimal() else f"@{center}"
-        )
+        self._center = settings.sender
         self._fresh: list[Message] = []  # stored in this batch; delivered after the batch's answers left
         store.after_commit(self._hand_over)
 

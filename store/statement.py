@@ -9,6 +9,7 @@ values on their way in or out is honoured, because the drivers are called direct
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -36,11 +37,15 @@ class Compiled:
     text: str
     names: tuple[str, ...]
     constants: Mapping[str, object]
+    json_lists: bool = False  #: the driver takes a list as a JSON array (SQLite)
 
     def arguments(self, params: Mapping[str, object]) -> tuple[object, ...]:
         """Order `params` for the driver; KeyError names a missing one."""
         constants = self.constants
-        return tuple([params[name] if name in params else constants[name] for name in self.names])
+        values = [params[name] if name in params else constants[name] for name in self.names]
+        if self.json_lists:
+            values = [json.dumps(value) if isinstance(value, list | tuple) else value for value in values]
+        return tuple(values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,8 @@ def compile_once(expression: Executable, dialect: Dialect) -> Compiled:
     # An IN over a list is expanded here, with the list that the expression holds.
     expanded = compiled.construct_expanded_state(dict.fromkeys(required))
     constants = {name: value for name, value in expanded.parameters.items() if name not in required}
-    return Compiled(expanded.statement, tuple(expanded.positiontup or ()), constants)
+    names = tuple(expanded.positiontup or ())
+    return Compiled(expanded.statement, names, constants, json_lists=dialect.name == SQLITE.name)
 
 
 class among(ColumnElement[bool]):
@@ -85,8 +91,8 @@ class among(ColumnElement[bool]):
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
-        numbers = column.type.python_type is int
-        self.array: BindParameter[Any] = bindparam(name, type_=ARRAY(BigInteger if numbers else Text))
+        item: TypeEngine[Any] = BigInteger() if column.type.python_type is int else Text()
+        self.array: BindParameter[Any] = bindparam(name, type_=ARRAY(item))
         self.json: BindParameter[Any] = bindparam(name, type_=Text)
 
     def self_group(self, against: Any = None) -> among:
@@ -101,6 +107,6 @@ def _among_postgresql(element: among, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(among, "sqlite")
 def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
-    # The driver hands the list over as a JSON array (see sqlite.py).
+    # The list travels as a JSON array (see Compiled.arguments).
     column, array = compiler.process(element.column, **kw), compiler.process(element.json, **kw)
-    return f"{column} IN (SELECT value FROM json_each({array}))"
+    return f"{column} IN (SELECT value FROM json_each({array}))"  # noqa: S608  # both were made by the compiler

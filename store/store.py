@@ -22,9 +22,22 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from .clock import Clock
+    from .nodes import LifeState
     from .statement import Query
 
-__all__ = ["Answer", "Change", "Health", "QueueReason", "Release", "Requeue", "Store", "StoreClosed", "Work"]
+__all__ = [
+    "Answer",
+    "Change",
+    "Health",
+    "QueueReason",
+    "Release",
+    "Requeue",
+    "Store",
+    "StoreClosed",
+    "StoreRefused",
+    "StoreUnavailable",
+    "Work",
+]
 
 
 class QueueReason:
@@ -37,6 +50,8 @@ class QueueReason:
     HELD = "held"  #: parked by a check, until due_at or released
     QUARANTINED = "quarantined"  #: parked by a check, until an operator decides
     PENDING_CHECK = "pending-check"  #: a check owes an answer before the first attempt
+    DIVERTED = "diverted"  #: a check sends it to the mailbox: no attempt on the handset
+    RELEASED = "released"  #: an operator let it go: its checks resume behind the one that parked it
     REDELIVERY = "redelivery"  #: the copy in the mailbox, wanted on the handset: one attempt
 
 
@@ -82,7 +97,8 @@ class Change:
     done: Callable[[Answer], None]
     messages: tuple[Message, ...] = ()  #: new messages; the queue row is owned by `message.owner`
     reasons: tuple[str, ...] = ()  #: QueueReason of each message's row; empty: all NEW (or SCHEDULED)
-    due_at: tuple[int, ...] = ()  #: due time of each message's row; empty: schedule_at, else submitted_at
+    #: Due time of each message's row; empty: expires_at for HELD and QUARANTINED, else schedule_at or submitted_at.
+    due_at: tuple[int, ...] = ()
     release: Release | None = None
     requeue: Requeue | None = None
     events: tuple[Event, ...] = ()
@@ -111,6 +127,14 @@ class Health:
 
 class StoreClosed(Exception):
     """The store was closed or fenced: this node must not write any more."""
+
+
+class StoreRefused(Exception):
+    """The store does not open: the text says why and which command or setting mends it."""
+
+
+class StoreUnavailable(Exception):
+    """A read took too long or found no database; nothing is known about its answer."""
 
 
 class Store(Protocol):
@@ -148,7 +172,11 @@ class Store(Protocol):
         ...
 
     async def bulk(self, writes: Sequence[Write]) -> list[int]:
-        """Run bulk work in its own small transactions, behind everything that was `put`; rows touched by each."""
+        """Run bulk work in its own small transactions, behind everything that was `put`; rows touched by each.
+
+        A statement with a parameter `limit` that the write leaves open is repeated in chunks of about 20 ms until it
+        touches fewer rows than its limit.
+        """
         ...
 
     def after_commit(self, hook: Callable[[], None]) -> None:
@@ -175,7 +203,15 @@ class Store(Protocol):
         ...
 
     def next_id(self) -> int:
-        """Make a message id (see `message.IdGenerator`)."""
+        """Make a message id (see `message.IdGenerator`). Raises StoreClosed when the reserve of ids is used up."""
+        ...
+
+    def alive(self) -> bool:
+        """Say whether this node may send: False while its heartbeat is late or its epoch gone (see `nodes.py`)."""
+        ...
+
+    def on_life(self, hook: Callable[[LifeState], None]) -> None:
+        """Call `hook` when this node becomes live, stale (stop sending for now) or fenced (stop for ever)."""
         ...
 
     def health(self) -> Health:

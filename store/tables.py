@@ -6,13 +6,24 @@ In charge of: columns, keys and indexes. Not in charge of: SQL (`statement.py` a
 Only plain types cross the drivers: integers, text, octets. Times are UTC epoch milliseconds. JSON is text. On
 PostgreSQL `message`, `body` and `event` are partitioned by day of the message id, so that retention drops partitions.
 
-Traps these definitions avoid: on SQLite only a key declared INTEGER is the row's own number, a BIGINT key costs a second
-tree (hence `BigId`), and a table whose key has two columns is one tree only WITHOUT ROWID.
+Traps these definitions avoid: on SQLite only a key declared INTEGER is the row's own number, a BIGINT key costs a
+second tree (hence `BigId`), and a table whose key has two columns is one tree only WITHOUT ROWID.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 
 __all__ = ["BigId", "body", "event", "idempotency", "message", "metadata", "node", "queue"]
 
@@ -65,7 +76,9 @@ message = Table(
     Index("ix_message_account_id", "account", "id"),
     Index("ix_message_recipient_id", "recipient", "id"),
     Index("ix_message_sender_id", "sender", "id"),
-    Index("ix_message_parent", "parent", sqlite_where=text("parent <> 0"), postgresql_where=text("parent <> 0")),
+    Index(
+        "ix_message_parent", "parent", sqlite_where=text("parent <> 0"), postgresql_where=text("parent <> 0")
+    ),
     postgresql_partition_by="RANGE (id)",
 )
 
@@ -129,7 +142,9 @@ node = Table(
     Column("address", Text, nullable=False),
     Column("high_water", BigInteger, nullable=False),  # no id of this number at or above it is in use
     Column("released", SmallInteger, nullable=False),  # 1: closed properly
-    Column("mark", BigInteger, nullable=False),  # last batch that carried no row of its own to recognise it by
+    Column(
+        "mark", BigInteger, nullable=False
+    ),  # last batch that carried no row of its own to recognise it by
 )
 
 #: Answers already given, for peers that ask twice (Idempotency-Key, duplicate_window).

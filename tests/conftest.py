@@ -7,4 +7,4 @@ conftest.py of that room's folder.
 
 from __future__ import annotations
 
-pytest_plugins = ["caps_plugin", "component_plugin", "postgres_plugin"]
+pytest_plugins = ["caps_plugin", "component_plugin", "postgres_plugin", "store_plugin"]

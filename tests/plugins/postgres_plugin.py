@@ -91,10 +91,11 @@ class Server:
 
         asyncio.run(run())
 
-    def create_database(self) -> str:
-        """Make an empty database with a name of its own and answer its DSN."""
+    def create_database(self, template: str = "") -> str:
+        """Make a database with a name of its own, empty or a copy of the one behind a DSN, and answer its DSN."""
         name = f"restante_{secrets.token_hex(6)}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        source = urlsplit(template).path.lstrip("/") if template else "template0"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {source} ENCODING 'UTF8'")
         return self.dsn(name)
 
     def drop_database(self, dsn: str) -> None:

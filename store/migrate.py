@@ -1,0 +1,145 @@
+"""The database's schema and its revisions.
+
+In charge of: bringing a database to the revision of this program under a lock, saying which revision it has, and
+refusing one that is older or newer. Not in charge of: the migrations themselves (`alembic/versions/`).
+
+On SQLite the life lock is the lock, so nobody serves meanwhile; on PostgreSQL an advisory lock makes nodes take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from alembic import command
+
+from .life_lock import LifeLock
+from .store import StoreRefused
+
+__all__ = ["current", "head", "run", "upgrade", "verify"]
+
+T = TypeVar("T")
+
+#: Any number that no other program uses for an advisory lock in our database.
+LOCK = 0x52657374616E7465  # "Restante"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "restante:alembic")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head() -> str:
+    """The revision that this program works with."""
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    assert found is not None
+    return found
+
+
+def current(url: str) -> str | None:
+    """The revision that a database has; None for an empty one."""
+    return run(url, lambda connection: MigrationContext.configure(connection).get_current_revision())
+
+
+def upgrade(url: str, *, locked: bool = False) -> None:
+    """Bring a database to `head()`. `locked`: the caller holds the life lock. Not for use on a running event loop."""
+    config = _config()
+
+    def migrate(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+            connection.commit()
+        try:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+        finally:
+            if connection.dialect.name == "postgresql":
+                connection.rollback()
+                connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+                connection.commit()
+
+    lock = None
+    if not locked and _is_sqlite(url):
+        from .sqlite import database_path
+
+        lock = LifeLock(database_path(url))
+        lock.take()
+    try:
+        run(url, migrate)
+    finally:
+        if lock is not None:
+            lock.drop()
+
+
+def verify(url: str) -> None:
+    """Raise StoreRefused unless the database has exactly the revision of this program."""
+    found, wanted = current(url), head()
+    if found == wanted:
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is None or found in known:
+        raise StoreRefused(
+            f"the database has schema {found or 'none'} and this program needs {wanted}; run: restante db upgrade"
+        )
+    raise StoreRefused(
+        f"the database has schema {found}, made by a newer Restante; this program knows {wanted}. "
+        "Install the newer one, or restore a backup and run: restante db upgrade"
+    )
+
+
+def run(url: str, work: Callable[[Connection], T]) -> T:
+    """Call `work` with a connection of SQLAlchemy's to either database. Not for use on a running event loop."""
+    if _is_sqlite(url):
+        return _run_sqlite(url, work)
+    return asyncio.run(_run_postgresql(url, work))
+
+
+def _is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite")
+
+
+def _run_sqlite(url: str, work: Callable[[Connection], T]) -> T:
+    from .sqlite import database_path
+
+    path = database_path(url)
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 5.0})
+
+    # Python's driver would commit before each DDL statement; this makes a migration one transaction.
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # a sqlite3.Connection
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    try:
+        with engine.connect() as connection:
+            return work(connection)
+    except OperationalError as error:
+        raise StoreRefused(f"the database {path}: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+async def _run_postgresql(url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"))
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(work)
+    except OSError as error:
+        raise StoreRefused(f"no connection to the database: {error}") from error
+    finally:
+        await engine.dispose()

@@ -1,0 +1,123 @@
+"""Reading work back from the queue: claims, orphans, and messages with their text.
+
+In charge of: the statements by which a node takes over queue rows and loads messages, and building a `Message` from
+its row. Not in charge of: running them (`engine.py`) or when to claim (`smsc/delivery.py`).
+
+A claim takes rows that nobody owns. Rows of an epoch that is over are first given back (`ORPHANS`), a chunk at a time,
+so that they are then claimed in due order like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Integer, Select, and_, any_, bindparam, func, or_, select, update
+
+from ..message import Address, Message
+from .statement import Query, Sql, among
+from .store import QueueReason
+from .tables import body, message, node, queue
+
+__all__ = [
+    "BODIES",
+    "MESSAGES",
+    "NEXT_DUE",
+    "ORPHANS",
+    "claim_statement",
+    "message_of",
+]
+
+#: Rows that may be tried before their time when their recipient is seen again.
+_EARLY = (QueueReason.NEW, QueueReason.RETRY, QueueReason.REDELIVERY)
+
+NEXT_DUE = Query(
+    "work: the earliest due time", select(func.min(queue.c.due_at).label("due_at")).where(queue.c.owner == 0)
+)
+MESSAGES = Query(
+    "work: messages by id",
+    select(message).where(
+        among(message.c.id, "ids"), message.c.id >= bindparam("low"), message.c.id <= bindparam("high")
+    ),
+)
+BODIES = Query(
+    "work: their texts, the newest version last",
+    select(body)
+    .where(
+        among(body.c.message, "ids"), body.c.message >= bindparam("low"), body.c.message <= bindparam("high")
+    )
+    .order_by(body.c.message, body.c.version),
+)
+
+
+def _orphaned(select_ids: Select[Any]) -> Select[Any]:
+    alive = select(node.c.epoch).where(node.c.released == 0)
+    return select_ids.where(queue.c.owner != 0, queue.c.owner.not_in(alive)).limit(
+        bindparam("limit", type_=Integer)
+    )
+
+
+ORPHANS = Sql(
+    "work: give back the rows of lives that are over",
+    update(queue).where(queue.c.id.in_(_orphaned(select(queue.c.id)))).values(owner=0),
+)
+
+
+def claim_statement(recipient: bool, skip_locked: bool) -> Sql:
+    """The claim by due time, or for one recipient; `skip_locked` where several nodes claim at once (PostgreSQL)."""
+    due = and_(
+        queue.c.owner == 0,
+        queue.c.due_at <= bindparam("due_before"),
+        # What waits for a time or for a person is not early because its recipient was seen.
+        or_(queue.c.due_at <= bindparam("now"), queue.c.reason.in_(_EARLY)),
+    )
+    chosen = select(queue.c.id).where(due).limit(bindparam("limit", type_=Integer))
+    if recipient:
+        chosen = chosen.where(queue.c.recipient == bindparam("recipient"))
+        chosen = chosen.order_by(queue.c.priority.desc(), queue.c.id)
+    else:
+        chosen = chosen.where(queue.c.due_at >= bindparam("floor")).order_by(queue.c.due_at, queue.c.id)
+    if skip_locked:
+        # An array is filled once; an IN could be asked again by the planner, and lock more rows than it takes.
+        rows = any_(func.array(chosen.with_for_update(skip_locked=True).scalar_subquery(), type_=BigInteger))
+        taken = update(queue).where(queue.c.id == rows)
+    else:
+        taken = update(queue).where(queue.c.id.in_(chosen))
+    taken = taken.values(owner=bindparam("epoch")).returning(
+        queue.c.id, queue.c.due_at, queue.c.attempts, queue.c.reason, queue.c.priority
+    )
+    name = "work: claim what waits for a recipient" if recipient else "work: claim what is due"
+    return Sql(name, taken)
+
+
+def message_of(row: Mapping[str, Any], payload: bytes, owner: int = 0) -> Message:
+    """Build a message from its row and its text."""
+    return Message(
+        source=Address(row["source_addr_ton"], row["source_addr_npi"], row["source_addr"]),
+        destination=Address(row["dest_addr_ton"], row["dest_addr_npi"], row["destination_addr"]),
+        body=payload,
+        id=row["id"],
+        kind=row["kind"],
+        account=row["account"],
+        ingress=row["ingress"],
+        sender=row["sender"],
+        recipient=row["recipient"],
+        service_type=row["service_type"],
+        esm_class=row["esm_class"],
+        protocol_id=row["protocol_id"],
+        priority_flag=row["priority_flag"],
+        registered_delivery=row["registered_delivery"],
+        data_coding=row["data_coding"],
+        sm_default_msg_id=row["sm_default_msg_id"],
+        tlvs=row["tlvs"],
+        submitted_at=row["submitted_at"],
+        schedule_at=row["schedule_at"],
+        expires_at=row["expires_at"],
+        parent=row["parent"],
+        reference=row["reference"],
+        part_reference=row["part_reference"],
+        part_total=row["part_total"],
+        part_number=row["part_number"],
+        segments=row["segments"],
+        owner=owner,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from .. import __version__
-from . import completion, config
+from . import bench, completion, config
 
 __all__ = ["app", "main"]
 
@@ -37,6 +37,7 @@ def restante(
 
 
 app.add_typer(config.app, name="config")
+app.command("bench")(bench.bench)
 app.command("completion")(completion.completion)
 
 

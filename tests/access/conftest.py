@@ -1,5 +1,5 @@
 """What the tests of this room share: real databases."""
 
-from live_store import database, sqlite_copy, sqlite_template
+from live_store import live_database, sqlite_copy, sqlite_template
 
-__all__ = ["database", "sqlite_copy", "sqlite_template"]
+__all__ = ["live_database", "sqlite_copy", "sqlite_template"]

@@ -82,7 +82,7 @@ def sqlite_copy(sqlite_template: Path, tmp_path: Path) -> Database:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Database:
+def live_database(request: pytest.FixtureRequest) -> Database:
     """An empty database of each kind, one after the other."""
     if request.param == "sqlite":
         return request.getfixturevalue("sqlite_copy")

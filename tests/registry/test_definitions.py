@@ -62,14 +62,14 @@ async def fill(registry: Registry) -> None:
     await registry.delete(CAT, 2, if_match=1, actor="x")
 
 
-def test_an_export_names_every_living_object(database: Database) -> None:
+def test_an_export_names_every_living_object(live_database: Database) -> None:
     exported: dict[str, Any] = {}
 
     async def make(registry: Registry) -> None:
         await fill(registry)
         exported.update(json.loads(json.dumps(await export_definitions(registry))))
 
-    run(database, make)
+    run(live_database, make)
     assert exported["objects"] == {
         "cat": [{"id": "cat_1", "value": {"name": "tom", "lives": 9}}],
         "dog": [{"id": "dog_3", "value": {"name": "rex", "chases": "tom"}}],
@@ -106,7 +106,7 @@ def test_an_import_gives_the_same_ids_where_they_are_free(sqlite_copy: Database)
     run(sqlite_copy, test)
 
 
-def test_an_import_changes_what_differs_and_deletes_only_when_asked(database: Database) -> None:
+def test_an_import_changes_what_differs_and_deletes_only_when_asked(live_database: Database) -> None:
     async def test(registry: Registry) -> None:
         await fill(registry)
         wanted = document(cat=[{"value": {"name": "kit"}}, {"value": {"name": "tom", "lives": 8}}])
@@ -125,7 +125,7 @@ def test_an_import_changes_what_differs_and_deletes_only_when_asked(database: Da
         assert registry.snapshot(CAT).get("tom") is None
         assert registry.snapshot(DOG).get("rex") is not None  # a kind that is not named is left alone
 
-    run(database, test)
+    run(live_database, test)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ ALL_VERSIONS = Query("test: every version", select(tables.object_version))
 OBJECTS = Query("test: every object", select(tables.object_table))
 
 
-def test_a_new_object_is_live_at_once_and_has_its_first_version(database: Database) -> None:
+def test_a_new_object_is_live_at_once_and_has_its_first_version(live_database: Database) -> None:
     async def test(center: Center) -> None:
         registry = center.registry
         edit = await registry.create(THING, {"name": "box"}, actor="op_1", reason="needed")
@@ -158,10 +158,10 @@ def test_a_new_object_is_live_at_once_and_has_its_first_version(database: Databa
         )
         assert version.body == Thing(name="box").model_dump(mode="json")
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_everything_is_there_again_after_a_restart(database: Database) -> None:
+def test_everything_is_there_again_after_a_restart(live_database: Database) -> None:
     async def test(center: Center) -> None:
         await center.registry.create(THING, {"name": "box"}, actor="op_1")
         await center.registry.create(OTHER, {"depth": 3}, actor="op_1")
@@ -174,10 +174,10 @@ def test_everything_is_there_again_after_a_restart(database: Database) -> None:
         assert edit.after is not None
         assert edit.after.number == 3  # numbers never come again
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_replace_patch_and_their_differences(database: Database) -> None:
+def test_replace_patch_and_their_differences(live_database: Database) -> None:
     async def test(center: Center) -> None:
         registry = center.registry
         await registry.create(THING, {"name": "box", "size": 3, "nested": {"depth": 2}}, actor="a")
@@ -196,10 +196,10 @@ def test_replace_patch_and_their_differences(database: Database) -> None:
         assert (edit.after.updated_at, edit.after.updated_by) == (START_MS + 5000, "c")
         await registry.create(THING, {"name": "box"}, actor="d")  # the old name is free
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_two_operators_cannot_overwrite_each_other(database: Database) -> None:
+def test_two_operators_cannot_overwrite_each_other(live_database: Database) -> None:
     async def test(center: Center) -> None:
         other = await center.another()
         await center.registry.create(THING, {"name": "box"}, actor="a")
@@ -218,10 +218,10 @@ def test_two_operators_cannot_overwrite_each_other(database: Database) -> None:
         assert all(isinstance(one, StaleVersion | ObjectNotFound) for one in lost), lost
         assert len(await center.registry.history(THING, 1)) == 2
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_a_stale_version_says_who_was_faster(database: Database) -> None:
+def test_a_stale_version_says_who_was_faster(live_database: Database) -> None:
     async def test(center: Center) -> None:
         other = await center.another()
         await center.registry.create(THING, {"name": "box"}, actor="a")
@@ -237,10 +237,10 @@ def test_a_stale_version_says_who_was_faster(database: Database) -> None:
                 await edit
             assert (caught.value.current, caught.value.changed_by) == (2, "maria")
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_the_database_itself_refuses_what_memory_did_not_know(database: Database) -> None:
+def test_the_database_itself_refuses_what_memory_did_not_know(live_database: Database) -> None:
     """The row's version and the unique key are conditions of the statements, not only of the plan."""
 
     async def test(center: Center) -> None:
@@ -264,10 +264,10 @@ def test_the_database_itself_refuses_what_memory_did_not_know(database: Database
         with pytest.raises(EditConflict):
             await center.registry.create(THING, {"name": "taken"}, actor="a")
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_many_creations_on_two_nodes_at_once_all_get_their_own_number(database: Database) -> None:
+def test_many_creations_on_two_nodes_at_once_all_get_their_own_number(live_database: Database) -> None:
     async def test(center: Center) -> None:
         other = await center.another()
         names = [f"thing-{n}" for n in range(12)]
@@ -284,10 +284,10 @@ def test_many_creations_on_two_nodes_at_once_all_get_their_own_number(database: 
             assert sorted(one.name for one in registry.snapshot(THING).values()) == sorted(names)
         assert center.registry.revision == other.revision == 12
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_the_same_key_at_once_is_given_once(database: Database) -> None:
+def test_the_same_key_at_once_is_given_once(live_database: Database) -> None:
     async def test(center: Center) -> None:
         other = await center.another()
         results = await asyncio.gather(
@@ -300,10 +300,10 @@ def test_the_same_key_at_once_is_given_once(database: Database) -> None:
             await center.registry.create(THING, {"name": "box"}, actor="a", dry_run=True)
         assert caught.value.by == "thg_1"
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_edits_elsewhere_are_live_within_a_second(database: Database) -> None:
+def test_edits_elsewhere_are_live_within_a_second(live_database: Database) -> None:
     async def test(center: Center) -> None:
         other = await center.another()
         seen: list[Changed[Live]] = []
@@ -328,7 +328,7 @@ def test_edits_elsewhere_are_live_within_a_second(database: Database) -> None:
         assert seen[0] == Changed(1, None, Live(1, "box", "red"))
         assert seen[-1].after is None
 
-    run(database, test)
+    run(live_database, test)
 
 
 def test_listeners_hear_each_change_once_and_cannot_break_an_edit(sqlite_copy: Database) -> None:
@@ -363,7 +363,7 @@ def test_a_look_up_taken_early_stays_live(sqlite_copy: Database) -> None:
     run(sqlite_copy, test)
 
 
-def test_a_dry_run_shows_everything_and_does_nothing(database: Database) -> None:
+def test_a_dry_run_shows_everything_and_does_nothing(live_database: Database) -> None:
     async def test(center: Center) -> None:
         registry = center.registry
         await registry.create(THING, {"name": "box"}, actor="a")
@@ -384,10 +384,10 @@ def test_a_dry_run_shows_everything_and_does_nothing(database: Database) -> None
         assert list(registry.snapshot(THING).values()) == [Live(1, "box", "red")]
         assert registry.revision == 1
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_rollback_writes_the_old_value_as_a_new_version(database: Database) -> None:
+def test_rollback_writes_the_old_value_as_a_new_version(live_database: Database) -> None:
     async def test(center: Center) -> None:
         registry = center.registry
         await registry.create(THING, {"name": "box"}, actor="a")
@@ -402,10 +402,10 @@ def test_rollback_writes_the_old_value_as_a_new_version(database: Database) -> N
         with pytest.raises(ObjectNotFound):
             await registry.rollback(THING, 1, 9, if_match=3, actor="c")
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_a_deleted_object_can_come_back_unless_its_key_is_taken(database: Database) -> None:
+def test_a_deleted_object_can_come_back_unless_its_key_is_taken(live_database: Database) -> None:
     async def test(center: Center) -> None:
         registry = center.registry
         await registry.create(THING, {"name": "box"}, actor="a")
@@ -428,7 +428,7 @@ def test_a_deleted_object_can_come_back_unless_its_key_is_taken(database: Databa
         with pytest.raises(KeyTaken):
             await again.rollback(THING, 1, 1, if_match=4, actor="a")
 
-    run(database, test)
+    run(live_database, test)
 
 
 def test_unknown_fields_and_wrong_values_are_refused_where_they_stand(sqlite_copy: Database) -> None:
@@ -455,14 +455,14 @@ def test_unknown_fields_and_wrong_values_are_refused_where_they_stand(sqlite_cop
     run(sqlite_copy, test)
 
 
-def test_texts_with_nul_and_lone_surrogates_do_not_reach_the_database(database: Database) -> None:
+def test_texts_with_nul_and_lone_surrogates_do_not_reach_the_database(live_database: Database) -> None:
     async def test(center: Center) -> None:
         await center.registry.create(THING, {"name": "box", "color": "a\0b"}, actor="a", reason="x\0y")
         assert (await center.registry.get(THING, 1)).value.color == "a\0b"
         with pytest.raises(InvalidObject):
             await center.registry.create(THING, {"name": "bag", "color": "\ud800"}, actor="a")
 
-    run(database, test)
+    run(live_database, test)
 
 
 def test_warnings_see_what_the_same_edit_changes(sqlite_copy: Database) -> None:
@@ -478,7 +478,7 @@ def test_warnings_see_what_the_same_edit_changes(sqlite_copy: Database) -> None:
     run(sqlite_copy, test)
 
 
-def test_several_edits_are_one(database: Database) -> None:
+def test_several_edits_are_one(live_database: Database) -> None:
     async def test(center: Center) -> None:
         await center.registry.create(THING, {"name": "a"}, actor="x")
 
@@ -498,10 +498,10 @@ def test_several_edits_are_one(database: Database) -> None:
         assert [one.number for one in center.registry.snapshot(THING).values()] == [2]
         assert center.registry.revision == 2
 
-    run(database, test)
+    run(live_database, test)
 
 
-def test_riders_share_the_fate_of_the_edit(database: Database) -> None:
+def test_riders_share_the_fate_of_the_edit(live_database: Database) -> None:
     """An audit row, a credential: written with the edit or not at all."""
     note = Sql(
         "test: ride along",
@@ -540,7 +540,7 @@ def test_riders_share_the_fate_of_the_edit(database: Database) -> None:
         )
         assert len(await center.store.fetch(ALL_VERSIONS)) == 2
 
-    run(database, test)
+    run(live_database, test)
 
 
 def test_a_store_that_takes_nothing_leaves_everything_as_it_was(sqlite_copy: Database) -> None:

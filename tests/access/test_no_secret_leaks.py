@@ -1,0 +1,117 @@
+"""A planted secret is nowhere: not in the database file and its log, histories, exports, log lines, reprs, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from live_store import Database
+
+from restante.access.accounts import Account, AccountModel
+from restante.access.credentials import CredentialKind, Credentials, CredentialSettings, UnfitSecret
+from restante.access.hashing import HashSettings
+from restante.access.sealing import KeyRing, SealBroken, Sealer, Secrets
+from restante.registry.definitions import export_definitions
+from restante.registry.edits import Registry
+from restante.registry.versioned import InvalidObject, ObjectKind
+
+SMPP = CredentialKind.SMPP_PASSWORD
+PASSWORD = "Pl4nt3d!"
+OPERATOR = "planted operator passphrase"
+SEALED = "planted sealed secret"
+WRONG = "W0rngG3s"
+
+ACCOUNT: ObjectKind[AccountModel, Account] = ObjectKind(
+    "account",
+    "acc",
+    AccountModel,
+    lambda m: m.system_id,
+    lambda s: Account(s.number, s.value, version=s.version),
+)
+
+
+def test_planted_secrets_are_found_nowhere(
+    sqlite_copy: Database,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown: list[str] = []
+    token = ""
+
+    async def act() -> None:
+        nonlocal token
+        async with sqlite_copy.store() as store:
+            registry = Registry(store)
+            registry.register(ACCOUNT)
+            await registry.open()
+            credentials = Credentials(
+                store, CredentialSettings(hashing=HashSettings(memory_kib=7168, time_cost=1))
+            )
+            ring = KeyRing.create(tmp_path / "key")
+            secrets = Secrets(store, Sealer(ring))
+            hashed = await credentials.hash(PASSWORD)
+
+            def riders(edit: Any) -> Any:
+                return credentials.password_writes(edit.after.id, SMPP, hashed)
+
+            edit = await registry.create(ACCOUNT, {"system_id": "shop"}, actor="op_1", writes=riders)
+            assert edit.after is not None
+            owner = edit.after.id
+            await credentials.set_password(owner, CredentialKind.OPERATOR_PASSWORD, OPERATOR)
+            issued = await credentials.issue_api_key(owner, label="till")
+            token = issued.token
+            await store.apply(writes=secrets.writes("lnk_1", "password", SEALED))
+            assert await credentials.verify(owner, SMPP, PASSWORD, address="192.0.2.1", name="shop")
+            assert not await credentials.verify(owner, SMPP, WRONG, address="192.0.2.1", name="shop")
+            assert await credentials.verify(owner, CredentialKind.OPERATOR_PASSWORD, OPERATOR)
+            assert await credentials.verify_api_key(token)
+            assert await secrets.get("lnk_1", "password") == SEALED
+            # Somebody puts a secret where it does not belong: it is refused and not repeated.
+            for body in ({"system_id": "x", "password": PASSWORD}, {"system_id": PASSWORD + " " + OPERATOR}):
+                with pytest.raises(InvalidObject) as invalid:
+                    await registry.create(ACCOUNT, body, actor="op_1")
+                shown.extend([str(invalid.value), repr(invalid.value), repr(invalid.value.problems)])
+            with pytest.raises(UnfitSecret) as unfit:
+                await credentials.set_password(owner, SMPP, OPERATOR)
+            with pytest.raises(SealBroken) as broken:
+                Sealer(KeyRing({"0" * 8: bytes(32)})).unseal(secrets._sealer.seal(SEALED, "a", "b"), "a", "b")
+            shown.extend(
+                [repr(unfit.value), repr(broken.value), repr(edit), json.dumps(list(edit.diff), default=str)]
+            )
+            shown.extend(map(repr, (credentials, issued, ring, secrets, vars(credentials))))
+            shown.append(json.dumps(await export_definitions(registry)))
+            shown.append(repr(await registry.history(ACCOUNT, 1)))
+            shown.append(repr(await credentials.of(owner)))
+            # Rolling back the object leaves the credentials as they are.
+            await credentials.set_password(owner, SMPP, "newer")
+            await registry.patch(ACCOUNT, 1, {"window": 3}, if_match=1, actor="op_1")
+            await registry.rollback(ACCOUNT, 1, 1, if_match=2, actor="op_1")
+            assert not await credentials.verify(owner, SMPP, PASSWORD)
+            assert await credentials.verify(owner, SMPP, "newer")
+            # Looked at while open, so that the log is there as well.
+            for path in tmp_path.iterdir():
+                if path.name != "key":
+                    shown.append(path.read_bytes().decode("latin-1"))
+            credentials.close()
+
+    with structlog.testing.capture_logs() as logged:
+        asyncio.run(act())
+    shown.extend(path.read_bytes().decode("latin-1") for path in tmp_path.iterdir() if path.name != "key")
+    shown.append(json.dumps(logged, default=str))
+    shown.append(caplog.text)
+    shown.extend(capsys.readouterr())
+    everything = "\n".join(shown)
+    assert "shop" in everything  # it is looked at the right things
+    kid, secret = token.split("_", 2)[1:]
+    assert kid in everything
+    for planted in (PASSWORD, OPERATOR, SEALED, WRONG, token, secret):
+        assert planted not in everything
+        assert planted.encode().hex() not in everything
+        assert json.dumps(planted)[1:-1] not in everything

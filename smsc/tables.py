@@ -7,7 +7,7 @@ the idea is 3GPP TS 23.040 §3.2.6's). Not in charge of: messages and queue (`st
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, SmallInteger, Table, Text, bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite compiles it too
 
 from ..store.statement import Query, Sql
 from ..store.tables import metadata

@@ -231,6 +231,7 @@ class Engine(ABC):
                     reaped_at = time.monotonic()
                     await self.reap()
             except (StoreUnavailable, Clash) as reason:
+                self.trouble = self.trouble or str(reason)
                 log.warning("a heartbeat failed: %s", reason)
             except Exception:
                 log.exception("a heartbeat failed")

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy import column as sql_column
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import func
-from sqlalchemy.types import BigInteger
+from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import BigInteger, SmallInteger, Text, TypeEngine
 
 from ..message import Message
 from ..outlet import Write
@@ -36,6 +37,7 @@ __all__ = [
     "INSERT_MESSAGE",
     "INSERT_QUEUE",
     "UPDATE_QUEUE",
+    "UPDATE_QUEUE_ALL",
     "Plan",
     "Planner",
 ]
@@ -60,15 +62,29 @@ DELETE_QUEUE = Sql(
     delete(queue).where(queue.c.id == bindparam("row_id"), queue.c.owner == bindparam("row_owner")),
 )
 
-_gone = (
-    func.unnest(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("owners", type_=ARRAY(BigInteger)))
-    .table_valued(sql_column("id", BigInteger), sql_column("owner", BigInteger), name="gone")
-    .render_derived()
-)
+
+def _rows(**columns: type[TypeEngine[Any]]) -> TableValuedAlias:
+    """A table made of one array parameter a column (PostgreSQL)."""
+    arrays = [bindparam(name + "_list", type_=ARRAY(kind)) for name, kind in columns.items()]
+    names = [sql_column(name, kind) for name, kind in columns.items()]
+    return func.unnest(*arrays).table_valued(*names, name="given").render_derived()
+
+
+_left = _rows(id=BigInteger, owner=BigInteger)
 DELETE_QUEUE_ALL = Sql(
     "store: leave the queue, many rows at once (PostgreSQL)",
-    delete(queue).where(queue.c.id == _gone.c.id, queue.c.owner == _gone.c.owner),
+    delete(queue).where(queue.c.id == _left.c.id, queue.c.owner == _left.c.owner),
 )
+_back = _rows(
+    due_at=BigInteger, attempts=SmallInteger, owner=BigInteger, reason=Text, id=BigInteger, was=BigInteger
+)
+UPDATE_QUEUE_ALL = Sql(
+    "store: wait again, many rows at once (PostgreSQL)",
+    update(queue)
+    .where(queue.c.id == _back.c.id, queue.c.owner == _back.c.was)
+    .values(due_at=_back.c.due_at, attempts=_back.c.attempts, reason=_back.c.reason, owner=_back.c.owner),
+)
+
 _AFTER_ADDRESSES = attrgetter(
     "service_type", "esm_class", "protocol_id", "priority_flag", "registered_delivery", "data_coding",
     "sm_default_msg_id", "tlvs", "submitted_at", "schedule_at", "expires_at", "parent", "reference",

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.types import Boolean, TypeEngine
@@ -71,6 +72,8 @@ class Query(Sql):
 def compile_once(expression: Executable, dialect: Dialect) -> Compiled:
     """Compile an expression; parameters that have a value in it become constants, the others stay open."""
     assert isinstance(expression, ClauseElement)
+    # Numbers that stand in the expression become part of the text: an index with `WHERE owner = 0` is found only so.
+    visitors.traverse(expression, {}, {"bindparam": _number_in_text})
     compiled = cast(SQLCompiler, expression.compile(dialect=dialect))
     required = {name for name, bind in compiled.binds.items() if bind.required}
     # An IN over a list is expanded here, with the list that the expression holds.
@@ -78,6 +81,11 @@ def compile_once(expression: Executable, dialect: Dialect) -> Compiled:
     constants = {name: value for name, value in expanded.parameters.items() if name not in required}
     names = tuple(expanded.positiontup or ())
     return Compiled(expanded.statement, names, constants, json_lists=dialect.name == SQLITE.name)
+
+
+def _number_in_text(bind: BindParameter[Any]) -> None:
+    if type(bind.value) is int and not bind.required:
+        bind.literal_execute = True
 
 
 class among(ColumnElement[bool]):
@@ -91,7 +99,7 @@ class among(ColumnElement[bool]):
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
-        item: TypeEngine[Any] = BigInteger() if column.type.python_type is int else Text()
+        item: Any = BigInteger() if column.type.python_type is int else Text()
         self.array: BindParameter[Any] = bindparam(name, type_=ARRAY(item))
         self.json: BindParameter[Any] = bindparam(name, type_=Text)
 

@@ -13,7 +13,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 __all__ = [
     "FINAL_STATES",
@@ -114,6 +115,7 @@ class Ingress:
                 "name": self.name,
                 "peer": self.peer,
                 "authenticated": self.authenticated,
+                "version": self.version,
                 "trusted": self.trusted,
                 "asserted": dict(self.asserted),
             }
@@ -123,10 +125,18 @@ class Ingress:
     @classmethod
     def decode(cls, text: str) -> Ingress:
         """Read back what `encoded` holds. Raises ValueError on text that this class did not write."""
-        facts = json.loads(text)
+        return _decoded_ingress(text)
+
+
+@lru_cache(maxsize=1024)  # one text per bind, and many messages of each
+def _decoded_ingress(text: str) -> Ingress:
+    try:
+        facts: dict[str, Any] = {"door": "", "account": 0, "name": ""}
+        facts |= json.loads(text)
         facts["role"] = Role(facts["role"])
-        facts.setdefault("account", 0)
-        return cls(**facts, encoded=text)
+        return Ingress(**facts, encoded=text)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an ingress: {text[:80]!r}") from error
 
 
 # ------------------------------------------------------------------------------------------------------ message

@@ -2,16 +2,25 @@
 
 In charge of: what this node works on, starting attempts, and turning each outcome into one change: finished, tried
 again later, or deposited in the mailbox. Not in charge of: where to (`routing.py`), when again (`retry.py`), in which
-order (`lanes.py`), how it is handed over (outlets), what the submitter is told (`receipts.py`).
+order (`lanes.py`), reading work back (`pump.py`), getting outcomes to disk (`settlement.py`), how a message is handed
+over (outlets), what the submitter is told (`receipts.py`).
 
 Theory: a message enters with `admit` after its insert is on disk and after its response left, or through the pump,
 which claims rows that fell due. It leaves memory when the change that records its outcome is on disk; until then it is
 ours and may be recorded again, never sent again. Everything here runs on the event loop without suspending; only the
-pump awaits the database. A node that lost its lease forgets everything at once and sends nothing more.
+pump awaits the database. A node that lost its lease forgets everything at once and sends nothing more; one whose
+heartbeat is late starts nothing until it is in time again.
+
+    NEW, RETRY, SCHEDULED, REDELIVERY ──> checks of the attempt stage ──> routes ──> outlet ──> outcome
+    HELD, PENDING_CHECK ──> checks of the submit stage ──┘   RELEASED: from behind the check that parked it
+    DIVERTED ──────────────────────────────────────────────────────────> mailbox ──> outcome
+    QUARANTINED ──> expires
 
 How it fails: the database refuses a change -> it is put again each second, and the message stays where it is. The
 process dies -> rows of this epoch are claimed by the next one; a message that had been handed over but not recorded
-may be handed over twice. Sources: behaviour.md 1, 2, 5, 6.
+may be handed over twice. Sources: behaviour.md 1, 2, 4, 5, 6.
+
+Long because one state machine is easier to follow in one place: which task stands in a lane, flies or is recorded.
 """
 
 from __future__ import annotations
@@ -20,14 +29,14 @@ import asyncio
 import heapq
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, update
 
 from .. import outlet as seam
 from ..access.accounts import Account
@@ -37,17 +46,20 @@ from ..metrics import counter, gauge
 from ..outlet import ErrorClass, Outcome, Outlet, Result, Write
 from ..store import tables
 from ..store.failpoints import Failpoint, nothing
-from ..store.statement import Query, Sql
+from ..store.statement import Sql
 from ..store.store import Answer, Change, QueueReason, Release, Requeue, Store, StoreClosed
 from .causes import receipt_error
-from .lanes import Lane, Task
-from .receipts import Receipts
+from .holding import PARKED, Holding
+from .lanes import NEVER, Lane, Task
+from .pump import Pump
+from .receipts import Receipts, reported_state
 from .recipients import Recipients
 from .retry import DEFAULT_SCHEDULES, Next, Schedule, decide
 from .routing import Lead, Router
-from .screening import Finding, Screening
+from .screening import Finding, Screening, evidence_events, held_event
+from .settlement import Settlements
 
-__all__ = ["Delivery", "DeliverySettings", "Redelivery"]
+__all__ = ["Delivery", "DeliverySettings", "Ended", "Redelivery"]
 
 _log = structlog.get_logger(__name__)
 
@@ -86,43 +98,35 @@ class Redelivery(Protocol):
         ...
 
 
+#: Told of one message's end: its state, and the failure that led to it.
+Ended = Callable[[MessageState, Outcome | None], None]
+
 #: The text of a one-time code is blanked with the transaction that ends it.
 _BLANK = Sql(
     "delivery: blank the text of a one-time code",
     update(tables.body).where(tables.body.c.message == bindparam("id")).values(payload=bindparam("nothing")),
 )
 
-#: Rows of this epoch that memory does not know: left by a change whose commit was in doubt.
-_OWNED_AND_OLD = Query(
-    "delivery: rows of this node that nobody works on",
-    select(tables.queue.c.id, tables.queue.c.due_at, tables.queue.c.attempts, tables.queue.c.reason)
-    .where(tables.queue.c.owner == bindparam("owner"), tables.queue.c.due_at < bindparam("before"))
-    .order_by(tables.queue.c.id)
-    .limit(bindparam("limit")),
-)
-
-_RECONCILE_EVERY_MS = 30_000
 _TICK_S = 1.0
-_PUT_AGAIN_MS = 1000
+_AGAIN_MS = 1000  #: the box changed under a deposit; a check wants to be asked again without saying when
+_THROTTLED_MS = 60_000  #: a check throttled an attempt without saying for how long
 _NOT_BOUND = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
+_BROKEN = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="outlet-failed")
 
 
 @dataclass(slots=True, eq=False)
-class _Settlement:
-    """Waits for the answer to one change; called by the store."""
+class _Attempt:
+    """What an outlet calls with its outcome: the first call counts."""
 
-    engine: Delivery
-    on_stored: Callable[[], None]
-    on_conflict: Callable[[], None] | None = None
-    change: Change | None = None
+    end: Callable[[Outcome], None]
+    over: bool = False
 
-    def __call__(self, answer: Answer) -> None:
-        if answer is Answer.STORED:
-            self.on_stored()
-        elif answer is Answer.CONFLICT and self.on_conflict is not None:
-            self.on_conflict()
-        else:
-            self.engine.unsettled(self, answer)
+    def __call__(self, outcome: Outcome) -> None:
+        if self.over:
+            _log.error("outcome-twice", reason=outcome.reason)
+            return
+        self.over = True
+        self.end(outcome)
 
 
 class Delivery:
@@ -156,24 +160,24 @@ class Delivery:
         self._settings = settings or DeliverySettings()
         self._schedules = schedules
         self.redelivery: Redelivery | None = None
+        self._failpoint = failpoint
+        self._seen_hooks: list[Callable[[str], None]] = []
+        self._settlements = Settlements(store, closed=self.halt)
+        self._holding = Holding(store, receipts)
+        self._pump = Pump(store, recipients, receipts, self, claim_size=self._settings.claim_size)
         self._lanes: dict[str, Lane] = {}
         self._tasks: dict[int, Task] = {}
+        self._successors: dict[int, Task] = {}  # claimed again before memory heard that it had left
+        self._watched: dict[int, Ended] = {}
         self._octets = 0
-        self._timers: list[
-            tuple[int, int, str, Task | None]
-        ] = []  # (due, serial, recipient, task of a wide lane)
+        self._timers: list[tuple[int, int, Lane]] = []  # (when, serial, lane)
         self._serial = 0
-        self._parked: dict[str, deque[Lane]] = {}
+        self._parked: dict[str, tuple[Outlet, deque[Lane]]] = {}
         self._up: set[str] = set()  # outlets that were reachable when last seen
-        self._back: set[str] = set()  # outlets that came back; the pump wakes who waits behind them
-        self._wanted: set[str] = set()  # recipients seen again; the pump claims their rows
-        self._doubtful: list[tuple[int, _Settlement]] = []  # (when to put again, change)
         self._nudge = asyncio.Event()
-        self._stopping = False
-        self._paused = False
-        self._failpoint = failpoint
-        self._seen: list[Callable[[str], None]] = []
-        self._reconciled_at = 0
+        self._paused = False  # the lease is in doubt: start nothing for now
+        self._draining = False  # start nothing, record what ends
+        self._stopping = False  # do nothing
         self._runner: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------------------------------------ entrance
@@ -184,42 +188,48 @@ class Delivery:
 
     def has_room(self) -> bool:
         """False when memory is spoken for: then new rows are stored unowned and the pump reads them back."""
-        return (
-            not self._stopping
-            and len(self._tasks) < self._settings.max_tasks
-            and (self._octets < self._settings.max_octets)
-        )
+        return self.room() > 0
+
+    def room(self) -> int:
+        """How many more messages may be taken up."""
+        if self._stopping or self._draining or self._octets >= self._settings.max_octets:
+            return 0
+        return max(self._settings.max_tasks - len(self._tasks), 0)
+
+    def knows(self, id: int) -> bool:
+        """True if this node works on a message."""
+        return id in self._tasks
+
+    @property
+    def in_memory(self) -> int:
+        """Messages this node works on."""
+        return len(self._tasks)
 
     def admit(self, message: Message, reason: str = QueueReason.NEW) -> None:
         """Work on a message whose queue row this node owns. Call after its response has left."""
-        self._enter(Task(message, reason=reason))
-
-    def wake(self, recipient: str) -> None:
-        """The recipient was seen again: try what waits for it, here and in the database."""
-        lane = self._lanes.get(recipient)
+        lane = self._enter(Task(message, reason=reason))
         if lane is not None:
-            lane.blocked_until = 0
             self._advance(lane)
-        self._wanted.add(recipient)
-        self._nudge.set()
 
-    def outlet_ready(self, outlet: Outlet) -> None:
-        """An outlet has room, or is reachable, again (`Outlet.wake_with`)."""
-        if outlet.name not in self._up and outlet.reachable():
-            self._up.add(outlet.name)
-            self._back.add(outlet.name)
-            self._nudge.set()
-        queue = self._parked.get(outlet.name)
-        while queue:
-            lane = queue.popleft()
-            lane.parked = False
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Work on messages whose rows the pump claimed: all of them find their place before the first one starts."""
+        lanes: dict[str, Lane] = {}
+        for task in tasks:
+            lane = self._enter(task)
+            if lane is not None:
+                lanes[lane.recipient] = lane
+            elif not self._stopping and not self._draining:
+                self._successors[task.message.id] = task
+        for lane in lanes.values():
             self._advance(lane)
-            if lane.parked:  # no room any more; it stands at the end now, so that lanes take turns
-                return
+
+    def watch(self, id: int, ended: Ended) -> None:
+        """Tell of the end of a message that is about to be admitted; not called if this node loses it."""
+        self._watched[id] = ended
 
     def on_seen(self, hook: Callable[[str], None]) -> None:
-        """Call `hook` with a recipient that was silent and took a message now (behaviour.md 1: seen again)."""
-        self._seen.append(hook)
+        """Call `hook` with a recipient who was seen again: by `wake`, or by a success after failures."""
+        self._seen_hooks.append(hook)
 
     def pause(self) -> None:
         """The lease is in doubt: start nothing until `resume`. What is under way goes on."""
@@ -231,95 +241,178 @@ class Delivery:
         for lane in list(self._lanes.values()):
             self._advance(lane)
 
-    @property
-    def in_memory(self) -> int:
-        """Messages this node works on."""
-        return len(self._tasks)
+    def wake(self, recipient: str) -> None:
+        """The recipient was seen again: try what waits for it, here and in the database."""
+        self._pump.want(recipient)
+        self.rouse(recipient)
+        self._nudge.set()
+        self._seen(recipient)
 
-    def _enter(self, task: Task) -> None:
+    def rouse(self, recipient: str) -> None:
+        """Try what waits for a recipient in memory, whatever its clock says."""
+        self._recipients.woken(recipient)
+        lane = self._lanes.get(recipient)
+        if lane is not None:
+            lane.blocked_until = 0
+            lane.ripen(NEVER)
+            self._advance(lane)
+
+    def outlet_ready(self, outlet: Outlet) -> None:
+        """An outlet has room, or is reachable, again (`Outlet.wake_with`)."""
+        if outlet.name not in self._up and outlet.reachable():
+            self._up.add(outlet.name)
+            self._pump.came_back(outlet.name)
+            self._nudge.set()
+        _, queue = self._parked.get(outlet.name, (outlet, None))
+        while queue:
+            lane = queue.popleft()
+            lane.parked_at = ""
+            self._advance(lane)
+            if lane.parked_at == outlet.name:  # no room any more; it stands at the end now: lanes take turns
+                return
+
+    async def release(self, id: int, by: str, note: str = "", writes: Sequence[Write] = ()) -> Answer:
+        """An operator lets a held or quarantined message go; CONFLICT if it is not parked (any more)."""
+        answer, message = await self._holding.release(id, by, note, writes)
+        if answer is Answer.STORED and message is not None:
+            self._nudge.set()
+        return answer
+
+    async def discard(self, id: int, by: str, note: str = "", writes: Sequence[Write] = ()) -> Answer:
+        """An operator ends a held or quarantined message as REJECTED; CONFLICT if it is not parked (any more)."""
+        answer, receipts = await self._holding.discard(id, by, note, writes)
+        if answer is Answer.STORED:
+            _endings.labels(MessageState.REJECTED.name).inc()
+        for receipt in receipts:
+            self.admit(receipt)
+        return answer
+
+    def _enter(self, task: Task) -> Lane | None:
+        """Let a task wait in its lane; None if it is known already, or nothing is taken up any more."""
         message = task.message
-        if self._stopping or message.id in self._tasks:
-            return
+        if self._stopping or self._draining or message.id in self._tasks:
+            return None
         self._tasks[message.id] = task
         self._octets += task.size
-        if task.due_at > self._clock.now_ms():
-            self._arm(task.due_at, message.recipient, task)
-            return
         lane = self._lanes.get(message.recipient)
         if lane is None:
             lane = self._lanes[message.recipient] = Lane(message.recipient)
         lane.push(task)
-        self._advance(lane)
+        return lane
 
     def _leave(self, task: Task) -> None:
         """Forget a task: its outcome is on disk, or the row is not ours any more."""
-        if self._tasks.pop(task.message.id, None) is not None:
-            self._octets -= task.size
+        id = task.message.id
+        if self._tasks.get(id) is not task:
+            return
+        del self._tasks[id]
+        self._octets -= task.size
+        self._watched.pop(id, None)
+        successor = self._successors.pop(id, None)
+        if successor is not None:
+            self.take([successor])
+
+    def _holds(self, task: Task) -> bool:
+        """True while a task is this node's: not after a halt, and not once its row was lost."""
+        return not self._stopping and self._tasks.get(task.message.id) is task
+
+    def _may_send(self) -> bool:
+        """True if an attempt may start: asked before each one, so that a node that slept notices (behaviour.md 10)."""
+        return not (self._stopping or self._draining or self._paused) and self._store.alive()
 
     # ------------------------------------------------------------------------------------------------ attempts
 
     def _advance(self, lane: Lane) -> None:
-        """Start whatever may start in a lane."""
-        while not (self._stopping or self._paused):
-            now = self._clock.now_ms()
-            if not lane.may_start(now):
-                break
-            task = lane.pop()
-            if _expired(task, now):
-                self._end(lane, task, MessageState.EXPIRED, reason="expired")
-            elif task.reason in _PARKED_BY_CHECK:
-                self._resume(lane, task)
-            else:
-                self._screen(lane, task)
-        if lane.idle:
-            self._lanes.pop(lane.recipient, None)
-        elif lane.handset and lane.blocked_until and lane.waiting and not lane.flying:
-            self._arm(min(lane.blocked_until, lane.waiting[0][3].message.expires_at), lane.recipient)
-
-    def _screen(self, lane: Lane, task: Task) -> None:
-        """Ask the checks of the attempt stage, then try."""
-        message = task.message
-        if message.is_system or not self._screening.has(Stage.ATTEMPT):
-            self._route(lane, task)
+        """Start whatever may start in a lane. Outlets may answer at once: then this is called from inside itself."""
+        if lane.advancing:
             return
-        lane.flying += 1
-        ingress = Ingress.decode(message.ingress)
-        self._screening.examine(message, ingress, Stage.ATTEMPT, partial(self._judged, lane, task))
-
-    def _judged(self, lane: Lane, task: Task, finding: Finding) -> None:
-        """Do what the attempt-stage checks said."""
-        lane.flying -= 1
-        verdict = finding.verdict
-        now = self._clock.now_ms()
-        events = evidence_events(task.message, finding, now, self._store.node)
-        if verdict.action in (Action.REJECT, Action.DROP):
-            state = MessageState.REJECTED if verdict.action is Action.REJECT else MessageState.DELETED
-            self._end(lane, task, state, reason=verdict.reason, error=ErrorClass.POLICY, events=events)
-        elif verdict.action in (Action.HOLD, Action.THROTTLE):
-            until = min(verdict.until or task.message.expires_at, task.message.expires_at)
-            self._requeue(lane, task, until, QueueReason.HELD, events)
-        elif verdict.action is Action.QUARANTINE:
-            self._requeue(lane, task, task.message.expires_at, QueueReason.QUARANTINED, events)
+        lane.advancing = True
+        try:
+            while lane.may_start(self._clock.now_ms()) and self._may_send():
+                self._begin(lane, lane.pop())
+        finally:
+            lane.advancing = False
+        if lane.idle:
+            if self._lanes.get(lane.recipient) is lane:
+                del self._lanes[lane.recipient]
         else:
-            if events:
-                self._note(events)
-            if verdict.action is Action.DIVERT and self._mailbox is not None:
-                lane.flying += 1
-                task.lead = Lead("divert", self._mailbox)
-                self._hand(lane, task, self._mailbox)
-                return
+            self._arm(lane)
+
+    def _begin(self, lane: Lane, task: Task) -> None:
+        if not self._holds(task):
+            return
+        # A quarantined one falls due when it expires; one with a period of zero does so at once.
+        if task.ends_at <= self._clock.now_ms() or task.reason == QueueReason.QUARANTINED:
+            self._end(lane, task, MessageState.EXPIRED, reason="expired")
+        elif task.reason == QueueReason.DIVERTED and self._mailbox is not None:
+            self._divert(lane, task, self._mailbox)
+        elif task.reason in PARKED:
+            self._examine(lane, task, Stage.SUBMIT)
+        elif task.resume is not None and task.resume[0] == Stage.SUBMIT.value:
+            self._examine(lane, task, Stage.SUBMIT, after=task.resume[1])
+        elif task.cleared or task.message.is_system or not self._screening.has(Stage.ATTEMPT):
             self._route(lane, task)
+        else:
+            self._examine(lane, task, Stage.ATTEMPT, after=task.resume[1] if task.resume else "")
+
+    def _examine(self, lane: Lane, task: Task, stage: Stage, after: str = "") -> None:
+        """Ask the checks of a stage, then go on. The task counts as flying."""
+        lane.flying += 1
+        ingress = Ingress.decode(task.message.ingress)
+        judged = partial(self._judged, lane, task, stage)
+        self._screening.examine(task.message, ingress, stage, judged, after)
+
+    def _judged(self, lane: Lane, task: Task, stage: Stage, finding: Finding) -> None:
+        """Do what the checks said."""
+        lane.flying -= 1
+        if not self._holds(task):
+            self._advance(lane)
+            return
+        message, verdict, now = task.message, finding.verdict, self._clock.now_ms()
+        node = self._store.node
+        task.notes += evidence_events(message, finding, stage, at=now, node=node)
+        if task.reason == QueueReason.REDELIVERY and verdict.action > Action.FLAG:
+            self._end(lane, task, MessageState.REJECTED)  # the copy stays where it is, in the box
+        elif verdict.action in (Action.REJECT, Action.DROP):
+            state = MessageState.REJECTED if verdict.action is Action.REJECT else MessageState.DELETED
+            self._end(lane, task, state, reason=verdict.reason, error=ErrorClass.POLICY)
+        elif verdict.action in (Action.HOLD, Action.THROTTLE, Action.QUARANTINE):
+            queue, due_at = QueueReason.HELD, message.expires_at
+            if verdict.action is Action.QUARANTINE:
+                queue = QueueReason.QUARANTINED
+            elif verdict.until or verdict.action is Action.THROTTLE:
+                due_at = min(max(verdict.until or now + _THROTTLED_MS, now + _AGAIN_MS), due_at)
+            if due_at <= now:
+                self._end(lane, task, MessageState.EXPIRED, reason="expired")
+            else:
+                task.notes += (
+                    held_event(message, verdict, stage, queue=queue, due_at=due_at, at=now, node=node),
+                )
+                self._requeue(lane, task, due_at, queue)
+        elif verdict.action is Action.DIVERT and self._mailbox is not None:
+            task.reason = QueueReason.DIVERTED
+            self._wait(lane, task, now)
+        else:
+            task.resume = None
+            if stage is Stage.ATTEMPT:
+                task.cleared = True
+            else:
+                task.reason = QueueReason.NEW
+            self._wait(lane, task, now)
         self._advance(lane)
 
-    def _resume(self, lane: Lane, task: Task) -> None:
-        """A parked row fell due: the check that parked it is asked again, with those behind it."""
-        if task.reason == QueueReason.QUARANTINED:
-            self._end(lane, task, MessageState.REJECTED, reason="quarantine-expired", error=ErrorClass.POLICY)
-            return
+    def _wait(self, lane: Lane, task: Task, now: int) -> None:
+        """Back into the lane after the checks; one that was scheduled for later goes to the database."""
+        if task.message.schedule_at > now:
+            reason = QueueReason.SCHEDULED if task.reason == QueueReason.NEW else task.reason
+            self._requeue(lane, task, task.message.schedule_at, reason)
+        else:
+            lane.push(task)
+
+    def _divert(self, lane: Lane, task: Task, mailbox: Outlet) -> None:
         lane.flying += 1
-        task.reason = QueueReason.NEW
-        ingress = Ingress.decode(task.message.ingress)
-        self._screening.examine(task.message, ingress, Stage.SUBMIT, partial(self._judged, lane, task))
+        task.others, task.lead = [], Lead("divert", mailbox)
+        self._hand(lane, task, mailbox)
 
     def _route(self, lane: Lane, task: Task) -> None:
         leads = self._router.leads(task.message)
@@ -338,152 +431,176 @@ class Delivery:
             task.lead = lead
             lane.handset = lead.outlet.handset
             if lead.outlet.reachable():
+                if lane.handset and self._hold_back(lane, task):
+                    return
                 self._hand(lane, task, lead.outlet)
                 return
             self._up.discard(lead.outlet.name)
         self._outcome(lane, task, _NOT_BOUND)
 
+    def _hold_back(self, lane: Lane, task: Task) -> bool:
+        """True if a handset's retry clock runs because of earlier messages: then this one waits behind them."""
+        until = self._recipients.held_until(lane.recipient)
+        now = self._clock.now_ms()
+        if until <= now or task.reason == QueueReason.REDELIVERY:
+            return False
+        lane.flying -= 1
+        if self._is_near(until, now):
+            lane.blocked_until = until
+            lane.push(task)
+        else:
+            lane.push(task)
+            for follower in lane.take_all():
+                self._put_behind(lane, follower, until)
+        return True
+
     def _hand(self, lane: Lane, task: Task, outlet: Outlet) -> None:
         assert task.lead is not None
-        delivery = seam.Delivery(
-            task.message, task.attempts + 1, task.lead.rule, more_messages_to_send=bool(lane.waiting)
-        )
-        if outlet.hand(delivery, partial(self._outcome, lane, task)):
+        more = bool(lane.waiting) and outlet.handset
+        delivery = seam.Delivery(task.message, task.attempts + 1, task.lead.rule, more_messages_to_send=more)
+        attempt = _Attempt(partial(self._outcome, lane, task))
+        try:
+            taken = outlet.hand(delivery, attempt)
+        except Exception:  # one outlet's bug must not stop the others
+            _log.exception("outlet-failed", outlet=outlet.name)
+            if not attempt.over:
+                attempt(_BROKEN)
+            return
+        if taken or attempt.over:
             self._failpoint("after-send")
             return
+        attempt.over = True
         lane.flying -= 1
         lane.push(task)
-        lane.parked = True
-        queue = self._parked.get(outlet.name)
-        if queue is None:
-            queue = self._parked[outlet.name] = deque()
-        queue.append(lane)
+        lane.parked_at = outlet.name
+        self._parked.setdefault(outlet.name, (outlet, deque()))[1].append(lane)
 
     # ------------------------------------------------------------------------------------------------ outcomes
 
     def _outcome(self, lane: Lane, task: Task, outcome: Outcome) -> None:
         """An attempt ended."""
         lane.flying -= 1
-        if self._stopping or task.message.id not in self._tasks:
-            return
-        _attempts.labels(outcome.result.value, outcome.error or "").inc()
-        if outcome.result is Result.DELIVERED:
-            lane.blocked_until = 0
-            self._delivered(lane, task, outcome)
-        elif outcome.result is Result.STORED:
-            self._deposited(lane, task, outcome)
-        elif task.reason == QueueReason.REDELIVERY:
-            self._give_up_redelivery(lane, task, outcome)
-        else:
-            self._failed(lane, task, outcome)
+        if self._holds(task):
+            task.cleared = False
+            _attempts.labels(outcome.result.value, outcome.error or "").inc()
+            if outcome.result is Result.DELIVERED:
+                self._delivered(lane, task, outcome)
+            elif outcome.result is Result.STORED:
+                self._deposited(lane, task, outcome)
+            elif task.reason == QueueReason.REDELIVERY:
+                self._give_up_redelivery(lane, task, outcome)
+            else:
+                self._failed(lane, task, outcome)
         self._advance(lane)
 
     def _delivered(self, lane: Lane, task: Task, outcome: Outcome) -> None:
         self._failpoint("before-finish")
-        recipient = task.message.recipient
-        if self._seen and self._recipients.silence(recipient) is not None:
-            for hook in self._seen:
-                hook(recipient)
-        writes = outcome.writes + self._recipients.reached(recipient, retried=task.attempts > 0)
+        message, now = task.message, self._clock.now_ms()
+        lane.blocked_until = 0
+        if self._recipients.is_silent(message.recipient):
+            self._seen(message.recipient)
+        if not lane.waiting:
+            self._pump.reached(message.recipient)
+        reached = self._recipients.reached(message.recipient, retried=task.attempts > 0)
+        writes = outcome.writes + reached
         if task.reason == QueueReason.REDELIVERY and self.redelivery is not None:
-            writes += self.redelivery.redelivered_writes(task.message, self._clock.now_ms())
+            writes += self.redelivery.redelivered_writes(message, now)
         task.attempts += 1
+        if message.kind == Kind.RECEIPT and message.parent:
+            state = reported_state(message)
+            if state is not MessageState.UNKNOWN:
+                task.notes += (Event(message.parent, now, EventKind.RECEIPT, state, node=self._store.node),)
         self._end(lane, task, MessageState.DELIVERED, outcome=outcome, writes=writes)
 
     def _deposited(self, lane: Lane, task: Task, outcome: Outcome, failure: Outcome | None = None) -> None:
         """The mailbox took it: not an ending, unless the account wants its receipt now (behaviour.md 1)."""
-        message = task.message
-        now = self._clock.now_ms()
+        assert self._mailbox is not None
+        message, now, mailbox = task.message, self._clock.now_ms(), self._mailbox.name
         events: tuple[Event, ...] = ()
+        writes = outcome.writes
         if failure is not None:
             events = (self._attempt_event(task, failure, now),)
-        route = task.lead.outlet.name if task.lead is not None else ""
+            writes += self._silent(lane, task, failure, now, next_try=0)
         events += (
             Event(
                 message.id, now, EventKind.STORED, reason=failure.reason if failure else outcome.reason,
-                attempt=task.attempts, account=message.account, segments=message.segments, route=route,
+                attempt=task.attempts, account=message.account, segments=message.segments, route=mailbox,
                 node=self._store.node,
             ),
         )  # fmt: skip
         account = self._accounts(message.account)
-        if account is not None and account.receipt_at == "deposit":
-            final, receipts = self._receipts.ending(
-                message,
-                MessageState.DELIVERED,
-                at=now,
-                reason="deposited",
-                attempt=task.attempts,
-                route="mailbox",
-            )
-            events += final
-        else:
-            error = receipt_error(failure.error, failure.reason) if failure else 0
-            receipts = self._receipts.notification(message, at=now, error=error)
-        writes = outcome.writes
-        if failure is not None and failure.error is not None and task.lead is not None:
-            writes += self._recipients.failed(
-                message.recipient, failure.error, at=now, next_try=0, outlet=task.lead.outlet.name
-            )
-        self._commit(
-            lane,
-            task,
-            Change(
-                done=_ignore,
-                messages=receipts,
-                release=Release(message.id, self._store.epoch),
-                events=events,
-                writes=writes,
-            ),
-            on_conflict=partial(self._box_changed, lane, task),
-        )
+        is_end = account is not None and account.receipt_at == "deposit"
+        receipts: tuple[Message, ...] = ()
+        try:
+            if is_end:
+                final, receipts = self._receipts.ending(
+                    message, MessageState.DELIVERED, at=now, reason="deposited", attempt=task.attempts,
+                    route=mailbox,
+                )  # fmt: skip
+                events += final
+            else:
+                error = receipt_error(failure.error, failure.reason) if failure else 0
+                receipts = self._receipts.notification(message, at=now, error=error)
+        except StoreClosed:  # no ids for receipts now
+            self._settlements.later(partial(self._again, self._deposited, lane, task, outcome, failure))
+            return
+        release = Release(message.id, self._store.epoch)
+        change = Change(done=_ignore, messages=receipts, release=release, events=events, writes=writes)
+        if is_end:
+            _endings.labels(MessageState.DELIVERED.name).inc()
+        self._commit(lane, task, change, conflict=partial(self._box_changed, lane, task, failure))
 
-    def _box_changed(self, lane: Lane, task: Task) -> None:
+    def _box_changed(self, lane: Lane, task: Task, failure: Outcome | None) -> None:
         """Quota or subscriber changed while the deposit was under way: ask the mailbox again in a moment."""
-        self._requeue(lane, task, self._clock.now_ms() + _PUT_AGAIN_MS, QueueReason.RETRY, ())
+        if failure is not None and self._mailbox is not None:
+            deposit = partial(self._again, self._deposit, lane, task, self._mailbox, failure)
+            self._settlements.later(deposit)
+        else:
+            self._requeue(lane, task, self._clock.now_ms() + _AGAIN_MS, _retry_reason(task))
 
     def _failed(self, lane: Lane, task: Task, outcome: Outcome, *, deposit: bool = True) -> None:
         """Follow the schedule of the error class."""
-        assert outcome.error is not None
-        message = task.message
-        now = self._clock.now_ms()
+        message, now = task.message, self._clock.now_ms()
+        error = outcome.error or ErrorClass.SYSTEM
+        outlet = task.lead.outlet if task.lead is not None else None
+        if outlet is not None and not outlet.reachable():
+            self._up.discard(outlet.name)
         if message.kind == Kind.RECEIPT and outcome is _NOT_BOUND:
             due = min(now + self._settings.unbound_retry_s * 1000, message.expires_at)
-            self._requeue(lane, task, due, QueueReason.RETRY, (), outcome)
+            self._requeue(lane, task, due, QueueReason.RETRY, outcome)
             return
         mailbox = self._mailbox
-        from_mailbox = task.lead is not None and task.lead.outlet is mailbox
-        may_deposit = (
-            deposit and mailbox is not None and not (from_mailbox or task.no_mailbox or message.is_system)
-        )
-        if task.lead is not None and deposit:
-            task.tried.append(task.lead.outlet.name)
+        may_deposit = deposit and not (outlet is mailbox or task.no_mailbox or message.is_system)
+        if outlet is not None and deposit:
+            task.tried.append(outlet.name)
         decision = decide(
             message,
-            outcome.error,
+            error,
             attempts=task.attempts + 1,
             now=now,
             random=self._random(),
             more_routes=any(lead.outlet.reachable() for lead in task.others),
-            mailbox=may_deposit,
+            mailbox=mailbox is not None and may_deposit,
             schedules=self._schedules,
         )
         if decision.next is Next.ROUTE:
-            lane.flying += 1
-            self._try_next(lane, task)
+            if self._may_send():
+                lane.flying += 1
+                self._try_next(lane, task)
+            else:  # its row stays as it is: tried again from the beginning when sending is allowed
+                self._leave(task)
             return
         task.attempts += 1
         if decision.next is Next.DEPOSIT:
             assert mailbox is not None
             self._deposit(lane, task, mailbox, outcome)
         elif decision.next is Next.LATER:
-            events = (self._attempt_event(task, outcome, now, decision.due_at),)
-            self._requeue(lane, task, decision.due_at, QueueReason.RETRY, events, outcome)
+            task.notes += (self._attempt_event(task, outcome, now, decision.due_at),)
+            self._requeue(lane, task, decision.due_at, _retry_reason(task), outcome)
         else:
-            event = self._attempt_event(task, outcome, now)
-            self._end(
-                lane, task, MessageState.UNDELIVERABLE, reason=outcome.reason, error=outcome.error,
-                outcome=outcome, events=(event,),
-            )  # fmt: skip
+            task.notes += (self._attempt_event(task, outcome, now),)
+            reason = outcome.reason or str(error)
+            self._end(lane, task, MessageState.UNDELIVERABLE, reason=reason, error=error, outcome=outcome)
 
     def _deposit(self, lane: Lane, task: Task, mailbox: Outlet, failure: Outcome) -> None:
         """Offer a message that could not be delivered to the mailbox."""
@@ -491,25 +608,26 @@ class Delivery:
 
         def answered(outcome: Outcome) -> None:
             lane.flying -= 1
-            if self._stopping or task.message.id not in self._tasks:
-                return
-            if outcome.result is Result.STORED:
-                self._deposited(lane, task, outcome, failure)
-            elif (
-                outcome.error is ErrorClass.PERMANENT
-            ):  # full, closed: the message's own end (behaviour.md 1)
-                event = self._attempt_event(task, failure, self._clock.now_ms())
-                self._end(
-                    lane, task, MessageState.UNDELIVERABLE, reason=outcome.reason, error=outcome.error,
-                    events=(event,),
-                )  # fmt: skip
-            else:  # not mailbox material, or the box cannot say now: the schedule goes on without it
-                task.no_mailbox = outcome.error is ErrorClass.POLICY
-                self._failed_undeposited(lane, task, failure)
+            if self._holds(task):
+                if outcome.result is Result.STORED:
+                    self._deposited(lane, task, outcome, failure)
+                elif (
+                    outcome.error is ErrorClass.PERMANENT
+                ):  # full, closed: the message's end (behaviour.md 1)
+                    task.notes += (self._attempt_event(task, failure, self._clock.now_ms()),)
+                    self._end(
+                        lane, task, MessageState.UNDELIVERABLE, reason=outcome.reason, error=outcome.error
+                    )
+                else:  # not mailbox material, or the box cannot say now: the schedule goes on without it
+                    task.no_mailbox = outcome.error is ErrorClass.POLICY
+                    self._failed_undeposited(lane, task, failure)
             self._advance(lane)
 
         because = str(failure.error or failure.reason)
-        if not mailbox.hand(seam.Delivery(task.message, task.attempts, "deposit", because=because), answered):
+        attempt = _Attempt(answered)
+        offer = seam.Delivery(task.message, task.attempts, "deposit", because=because)
+        if not mailbox.hand(offer, attempt) and not attempt.over:
+            attempt.over = True
             lane.flying -= 1
             self._failed_undeposited(lane, task, failure)
 
@@ -522,9 +640,8 @@ class Delivery:
     def _give_up_redelivery(self, lane: Lane, task: Task, outcome: Outcome) -> None:
         """The handset did not take its copy: the box keeps it, nothing else changes."""
         task.attempts += 1
-        event = self._attempt_event(task, outcome, self._clock.now_ms())
-        release = Release(task.message.id, self._store.epoch)
-        self._commit(lane, task, Change(done=_ignore, release=release, events=(event,)))
+        task.notes += (self._attempt_event(task, outcome, self._clock.now_ms()),)
+        self._commit(lane, task, Change(done=_ignore, release=Release(task.message.id, self._store.epoch)))
 
     def _attempt_event(self, task: Task, outcome: Outcome, at: int, due_at: int = 0) -> Event:
         facts: dict[str, object] = {"error": str(outcome.error or ""), **outcome.detail}
@@ -545,8 +662,23 @@ class Delivery:
             segments=message.segments,
             route=task.lead.outlet.name if task.lead is not None else "",
             node=self._store.node,
-            detail=json.dumps(facts, separators=(",", ":")),
+            detail=json.dumps(facts, separators=(",", ":"), default=str),
         )
+
+    def _silent(
+        self, lane: Lane, task: Task, failure: Outcome, at: int, *, next_try: int
+    ) -> tuple[Write, ...]:
+        """Remember that a recipient was not reached."""
+        if failure.error is None or task.lead is None:
+            return ()
+        return self._recipients.failed(
+            task.message.recipient, failure.error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
+            handset=bool(lane.handset),
+        )  # fmt: skip
+
+    def _seen(self, recipient: str) -> None:
+        for hook in self._seen_hooks:
+            hook(recipient)
 
     # ------------------------------------------------------------------------------------------------ changes
 
@@ -559,82 +691,104 @@ class Delivery:
         reason: str = "",
         error: ErrorClass | None = None,
         outcome: Outcome | None = None,
-        events: tuple[Event, ...] = (),
         writes: tuple[Write, ...] = (),
     ) -> None:
         """Bring a message to its final state, with the receipt that was asked for."""
-        message = task.message
-        lead = task.lead
+        message, lead = task.message, task.lead
+        release = Release(message.id, self._store.epoch)
         if task.reason == QueueReason.REDELIVERY and state is not MessageState.DELIVERED:
-            release = Release(message.id, self._store.epoch)
-            self._commit(lane, task, Change(done=_ignore, release=release, events=events))
+            self._commit(lane, task, Change(done=_ignore, release=release))  # the end is the box's
             return
-        final, receipts = self._receipts.ending(
-            message,
-            state,
-            at=self._clock.now_ms(),
-            reason=reason,
-            error=receipt_error(error, reason),
-            attempt=task.attempts,
-            route=lead.outlet.name if lead is not None else "",
-            network_error=outcome.network_error if outcome is not None else b"",
-            detail=_final_detail(lead, outcome),
-        )
+        try:
+            final, receipts = self._receipts.ending(
+                message,
+                state,
+                at=self._clock.now_ms(),
+                reason=reason,
+                error=receipt_error(error, reason),
+                attempt=task.attempts,
+                route=lead.outlet.name if lead is not None else "",
+                network_error=outcome.network_error if outcome is not None else b"",
+                detail=_final_detail(task, outcome),
+            )
+        except StoreClosed:  # no id for the receipt now
+            end = partial(self._end, reason=reason, error=error, outcome=outcome, writes=writes)
+            self._settlements.later(partial(self._again, end, lane, task, state))
+            return
         if message.kind == Kind.CODE:
             writes += (Write(_BLANK, {"id": message.id, "nothing": b""}),)
-        _endings.labels(state.name).inc()
-        change = Change(
-            done=_ignore,
-            messages=receipts,
-            release=Release(message.id, self._store.epoch),
-            events=events + final,
-            writes=writes,
-        )
-        on_conflict = (
-            partial(self._read_meanwhile, lane, task) if task.reason == QueueReason.REDELIVERY else None
-        )
-        self._commit(lane, task, change, on_conflict=on_conflict)
+        change = Change(done=_ignore, messages=receipts, release=release, events=final, writes=writes)
+        conflict = None
+        if task.reason == QueueReason.REDELIVERY:
+            conflict = partial(self._read_meanwhile, lane, task)
+        ended = self._watched.pop(message.id, None)
+
+        def stored() -> None:
+            _endings.labels(state.name).inc()
+            if message.kind == Kind.RECEIPT:
+                self._receipts.concluded(message)
+            if ended is not None:
+                ended(state, outcome)
+
+        self._commit(lane, task, change, stored=stored, conflict=conflict)
+
+    def _again(self, what: Callable[..., None], lane: Lane, task: Task, *args: object) -> None:
+        """Finish what the database could not help with before."""
+        if self._holds(task):
+            what(lane, task, *args)
 
     def _read_meanwhile(self, lane: Lane, task: Task) -> None:
         """The recipient read the box while the copy was on its way: the ending is the box's, not ours."""
-        self._commit(lane, task, Change(done=_ignore, release=Release(task.message.id, self._store.epoch)))
+        writes = self._recipients.reached(task.message.recipient, retried=True)
+        release = Release(task.message.id, self._store.epoch)
+        self._commit(lane, task, Change(done=_ignore, release=release, writes=writes))
 
     def _requeue(
-        self,
-        lane: Lane,
-        task: Task,
-        due_at: int,
-        reason: str,
-        events: tuple[Event, ...],
-        outcome: Outcome | None = None,
+        self, lane: Lane, task: Task, due_at: int, reason: str, outcome: Outcome | None = None
     ) -> None:
-        """Put a task off. Near ones stay in memory; a handset's whole lane waits with its head."""
-        message = task.message
-        now = self._clock.now_ms()
+        """Put a task off. Near ones stay in memory; a handset's whole lane waits with its head.
+
+        A near one counts as flying until the change is on disk: no second attempt overtakes the record of the first.
+        """
+        message, now = task.message, self._clock.now_ms()
+        due_at = min(due_at, message.expires_at)
         task.reason, task.due_at = reason, due_at
-        near = due_at - now <= self._settings.horizon_s * 1000 and reason == QueueReason.RETRY
+        retried = reason in (QueueReason.RETRY, QueueReason.DIVERTED)
+        near = retried and self._is_near(due_at, now)
+        holds_lane = bool(lane.handset) and retried
         writes: tuple[Write, ...] = ()
-        if outcome is not None and outcome.error is not None and task.lead is not None:
-            writes = self._recipients.failed(
-                message.recipient, outcome.error, at=now, next_try=due_at, outlet=task.lead.outlet.name
-            )
+        if outcome is not None:
+            writes = self._silent(lane, task, outcome, now, next_try=due_at)
         requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
-        change = Change(done=_ignore, requeue=requeue, events=events, writes=writes)
-        self._commit(lane, task, change, stays=near)
-        holds_lane = lane.handset and reason == QueueReason.RETRY
-        if near and holds_lane:
+        change = Change(done=_ignore, requeue=requeue, writes=writes)
+        if holds_lane and near:
             lane.blocked_until = due_at
-            lane.push(task)
-        elif near:
-            self._arm(due_at, message.recipient, task)
-        if holds_lane and not near:
+        if near:
+            lane.flying += 1
+            self._commit(lane, task, change, back=partial(self._put_off, lane, task, holds_lane))
+            return
+        self._commit(lane, task, change)
+        if holds_lane:
             for follower in lane.take_all():
                 self._put_behind(lane, follower, due_at)
 
+    def _put_off(self, lane: Lane, task: Task, holds_lane: bool) -> None:
+        """A near next try is on disk."""
+        if holds_lane:
+            lane.push(task)
+        else:
+            lane.delay(task)
+
+    def _is_near(self, due_at: int, now: int) -> bool:
+        return due_at - now <= self._settings.horizon_s * 1000
+
     def _put_behind(self, lane: Lane, task: Task, due_at: int) -> None:
         """A handset's head went to the database for long: those behind it wait there as well, in the same order."""
+        if not self._holds(task):
+            return
         due = min(due_at, task.message.expires_at)
-        requeue = Requeue(task.message.id, self._store.epoch, due, task.attempts, task.reason)
+        reason = QueueReason.NEW if task.reason == QueueReason.SCHEDULED else task.reason
+        requeue = Requeue(task.message.id, self._store.epoch, due, task.attempts, reason)
         self._commit(lane, task, Change(done=_ignore, requeue=requeue))
 
     def _commit(
@@ -643,100 +797,81 @@ class Delivery:
         task: Task,
         change: Change,
         *,
-        stays: bool = False,
-        on_conflict: Callable[[], None] | None = None,
+        stored: Callable[[], None] | None = None,
+        back: Callable[[], None] | None = None,
+        conflict: Callable[[], None] | None = None,
     ) -> None:
-        """Put a change; when it is on disk the task leaves memory (unless it stays) and new messages enter."""
+        """Put a change. On disk, the task leaves memory (or goes `back` into its lane) and new messages enter."""
+        change.events = task.notes + change.events
+        task.notes = ()
 
-        def stored() -> None:
-            if not stays:
+        def is_stored(change: Change) -> None:
+            if stored is not None:
+                stored()
+            if back is None:
                 self._leave(task)
+            else:
+                lane.flying -= 1
+                if self._holds(task):
+                    back()
+                self._advance(lane)
             for message in change.messages:
-                self._enter(Task(message))
+                self.admit(message)
 
-        settlement = _Settlement(self, stored, on_conflict, change)
-        change.done = settlement
-        self._put(settlement)
+        def is_lost() -> None:
+            if back is not None:
+                lane.flying -= 1
+            self._leave(task)
+            self._advance(lane)
 
-    def _put(self, settlement: _Settlement) -> None:
-        assert settlement.change is not None
-        try:
-            self._store.put(settlement.change)
-        except StoreClosed:
-            self.halt()
+        self._settlements.put(change, stored=is_stored, lost=is_lost, conflict=conflict)
 
-    def unsettled(self, settlement: _Settlement, answer: Answer) -> None:
-        """A change was not stored. Fenced: the row is another node's. Else: put it again in a moment."""
-        change = settlement.change
-        assert change is not None
-        if answer is Answer.FENCED:
-            fence = change.release or change.requeue
-            task = self._tasks.get(fence.id) if fence is not None else None
-            if task is not None:
-                self._leave(task)
-            return
-        _log.warning("outcome-not-stored", answer=answer.value)
-        self._doubtful.append((self._clock.now_ms() + _PUT_AGAIN_MS, settlement))
+    # ------------------------------------------------------------------------------------------------ the clock
 
-    def _note(self, events: tuple[Event, ...]) -> None:
-        """Events that ride alone: evidence of a verdict that did not stop the message."""
-        try:
-            self._store.put(Change(done=_ignore, events=events))
-        except StoreClosed:
-            self.halt()
-
-    # ------------------------------------------------------------------------------------------------ the pump
-
-    def _arm(self, due_at: int, recipient: str, task: Task | None = None) -> None:
-        self._serial += 1
-        heapq.heappush(self._timers, (due_at, self._serial, recipient, task))
-        if self._timers[0][1] == self._serial:
-            self._nudge.set()
+    def _arm(self, lane: Lane) -> None:
+        """See to it that a lane is looked at again in time."""
+        at = lane.look_again_at(self._clock.now_ms())
+        if at < NEVER and (not lane.alarm or at < lane.alarm):
+            lane.alarm = at
+            self._serial += 1
+            heapq.heappush(self._timers, (at, self._serial, lane))
+            if self._timers[0][1] == self._serial:
+                self._nudge.set()
 
     def tick(self) -> None:
-        """Do what the clock says: timers of lanes and tasks, and changes to put again."""
+        """Do what the clock says: timers of lanes, and changes to put again."""
         now = self._clock.now_ms()
         while self._timers and self._timers[0][0] <= now:
-            _, _, recipient, task = heapq.heappop(self._timers)
-            lane = self._lanes.get(recipient)
-            if task is not None:
-                if task.message.id not in self._tasks:
-                    continue
-                if lane is None:
-                    lane = self._lanes[recipient] = Lane(recipient)
-                lane.push(task)
-            if lane is not None:
-                self._expire(lane, now)
+            at, _, lane = heapq.heappop(self._timers)
+            if lane.alarm == at and self._lanes.get(lane.recipient) is lane:
+                lane.alarm = 0
+                lane.ripen(now)
+                for task in lane.take_expired(now):
+                    if self._holds(task):
+                        self._end(lane, task, MessageState.EXPIRED, reason="expired")
                 self._advance(lane)
-        if self._doubtful:
-            ready = [s for at, s in self._doubtful if at <= now]
-            self._doubtful = [(at, s) for at, s in self._doubtful if at > now]
-            for settlement in ready:
-                self._put(settlement)
+        for outlet, queue in self._parked.values():
+            if queue and not outlet.reachable():  # it will have no room for anybody
+                for lane in list(queue):
+                    queue.remove(lane)
+                    lane.parked_at = ""
+                    self._advance(lane)
+        self._settlements.tick(now)
         _in_memory.set(len(self._tasks))
-
-    def _expire(self, lane: Lane, now: int) -> None:
-        """End what expired while its lane was blocked."""
-        if lane.blocked_until <= now or not any(entry[3].message.expires_at <= now for entry in lane.waiting):
-            return
-        for task in lane.take_all():
-            if task.message.expires_at <= now:
-                self._end(lane, task, MessageState.EXPIRED, reason="expired")
-            else:
-                lane.push(task)
 
     async def _run(self) -> None:
         while not self._stopping:
             self._nudge.clear()
+            busy = False
             try:
-                busy = await self.pump()
+                if not self._draining:
+                    busy = await self._pump.turn()
+                self.tick()
             except StoreClosed:
                 self.halt()
                 return
             except Exception:  # the database is away: the queue is not, and the next round may succeed
-                _log.exception("pump-failed")
-                busy = False
-            self.tick()
+                _log.exception("delivery-turn-failed")
             if busy:
                 continue
             wait = _TICK_S
@@ -747,48 +882,6 @@ class Delivery:
             except TimeoutError:
                 continue
 
-    async def pump(self) -> bool:
-        """Read back what fell due and who is wanted; True if there is more."""
-        more = False
-        while self._back:
-            outlet = self._back.pop()
-            for recipient in await self._recipients.behind(outlet):
-                self._wanted.add(recipient)
-        while self._wanted and self.has_room():
-            more = await self._claim(recipient=self._wanted.pop()) or more
-        if self.has_room():
-            more = await self._claim() or more
-        now = self._clock.now_ms()
-        if now - self._reconciled_at >= _RECONCILE_EVERY_MS:
-            self._reconciled_at = now
-            await self._reconcile(now)
-        return more
-
-    async def _claim(self, recipient: str | None = None) -> bool:
-        limit = min(self._settings.claim_size, max(1, self._settings.max_tasks - len(self._tasks)))
-        now = self._clock.now_ms()
-        due_before = now if recipient is None else _FAR_FUTURE
-        works = await self._store.claim(due_before=due_before, limit=limit, recipient=recipient)
-        for work in works:
-            self._enter(Task(work.message, attempts=work.attempts, reason=work.reason))
-        full = len(works) == limit
-        if full and recipient is not None:
-            self._wanted.add(recipient)
-        return full
-
-    async def _reconcile(self, now: int) -> None:
-        """Find rows of this epoch that nobody works on (a commit in doubt that did succeed) and take them up."""
-        rows = await self._store.fetch(
-            _OWNED_AND_OLD,
-            owner=self._store.epoch,
-            before=now - _RECONCILE_EVERY_MS,
-            limit=self._settings.claim_size,
-        )
-        lost = {int(row["id"]): row for row in rows if int(row["id"]) not in self._tasks}
-        for message in await self._store.load(list(lost)):
-            row = lost[message.id]
-            self._enter(Task(message, attempts=int(row["attempts"]), reason=str(row["reason"])))
-
     # ------------------------------------------------------------------------------------------------ the end
 
     def halt(self) -> None:
@@ -796,8 +889,9 @@ class Delivery:
         if not self._stopping:
             _log.error("delivery-halted", tasks=len(self._tasks))
         self._stopping = True
-        self._tasks.clear()
-        self._lanes.clear()
+        self._settlements.forget()
+        for known in (self._tasks, self._lanes, self._parked, self._successors, self._watched):
+            known.clear()
         self._timers.clear()
         self._octets = 0
         self._nudge.set()
@@ -805,11 +899,10 @@ class Delivery:
     async def stop(self, timeout_s: float = 3.0) -> None:
         """Start nothing more, let attempts under way end for at most `timeout_s`; the rest stays in the queue."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        for lane in self._lanes.values():
-            for task in lane.take_all():
-                self._leave(task)
-        while any(lane.flying for lane in self._lanes.values()) or self._doubtful:
-            if asyncio.get_running_loop().time() >= deadline:
+        self._draining = True
+        self._successors.clear()
+        while any(lane.flying for lane in self._lanes.values()) or self._settlements.pending:
+            if self._stopping or asyncio.get_running_loop().time() >= deadline:
                 break
             await asyncio.sleep(0.02)
         self._stopping = True
@@ -818,52 +911,24 @@ class Delivery:
             await asyncio.gather(self._runner, return_exceptions=True)
 
 
-_PARKED_BY_CHECK = frozenset({QueueReason.HELD, QueueReason.QUARANTINED, QueueReason.PENDING_CHECK})
-_FAR_FUTURE = 1 << 62
-
-
-def _expired(task: Task, now: int) -> bool:
-    """True at the end of the validity period; a period of zero still allows one attempt."""
-    message = task.message
-    return message.expires_at <= now and (task.attempts > 0 or message.expires_at > message.submitted_at)
-
-
 def _ignore(answer: Answer) -> None:
-    """Nobody waits for this answer."""
+    """Replaced when the change is put."""
 
 
-def _final_detail(lead: Lead | None, outcome: Outcome | None) -> str:
+def _retry_reason(task: Task) -> str:
+    """A diverted message goes to the mailbox at its next try as well."""
+    return QueueReason.DIVERTED if task.reason == QueueReason.DIVERTED else QueueReason.RETRY
+
+
+def _final_detail(task: Task, outcome: Outcome | None) -> str:
     facts: dict[str, object] = {}
-    if lead is not None:
-        facts["rule"] = lead.rule
+    if task.lead is not None:
+        facts["rule"] = task.lead.rule
+    if task.tried:
+        facts["tried"] = list(task.tried)
     if outcome is not None:
         if outcome.remote_id:
             facts["remote_id"] = outcome.remote_id
         if outcome.status:
             facts["command_status"] = outcome.status
     return json.dumps(facts, separators=(",", ":")) if facts else ""
-
-
-def evidence_events(message: Message, finding: Finding, at: int, node: int) -> tuple[Event, ...]:
-    """One EVIDENCE row per verdict that had something to say."""
-    return tuple(
-        Event(
-            message.id,
-            at,
-            EventKind.EVIDENCE,
-            reason=verdict.reason,
-            account=message.account,
-            node=node,
-            detail=json.dumps(
-                {
-                    "check": verdict.check,
-                    "action": verdict.action.name.lower(),
-                    "mode": "enforce" if verdict.enforced else "monitor",
-                    **verdict.evidence,
-                },
-                separators=(",", ":"),
-                default=str,
-            ),
-        )
-        for verdict in finding.evidence
-    )

@@ -1,7 +1,11 @@
 """Delivery receipts: what a submitter is told about the end of a message.
 
-In charge of: whether a receipt is wanted, its text and TLVs, and the one FINAL event it belongs to. Not in charge of:
-storing or sending it: a receipt is a message like any other, to the account itself.
+In charge of: whether a receipt is wanted, its text and TLVs, the one FINAL event it belongs to, and how many may wait
+for an account. Not in charge of: storing or sending it: a receipt is a message like any other, to the account itself.
+
+The cap. An account that does not come for its receipts would fill the queue: beyond `receipt_cap` waiting ones no more
+are made, the ending says so, and it is counted. Each node counts what it makes and ends, and now and then reads the
+true numbers, so that the cap holds within what several nodes make in that time.
 
 Sources: SMPP 3.4 §5.2.17 (registered_delivery), §5.2.12 (esm_class), Appendix B (text), §5.3.2.12 and §5.3.2.35
 (receipted_message_id, message_state); SMPP 5.0 §4.7.21 (success only). Rules: behaviour.md 6.
@@ -9,17 +13,48 @@ Sources: SMPP 3.4 §5.2.17 (registered_delivery), §5.2.12 (esm_class), Appendix
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+import structlog
+from sqlalchemy import func, select
+
 from ..access.accounts import Account
-from ..message import Event, EventKind, Ingress, Kind, Message, MessageState, Role
+from ..message import (
+    FINAL_STATES,
+    Event,
+    EventKind,
+    IllegalTransition,
+    Ingress,
+    Kind,
+    Message,
+    MessageState,
+    Role,
+    transition,
+)
+from ..metrics import counter, gauge
+from ..store import tables
+from ..store.statement import Query
+from ..store.store import Store
 from .smpp import tlv
 from .text import codings
 
-__all__ = ["RECEIPT_VALIDITY_MS", "SYSTEM_INGRESS", "Receipts", "wants_final", "wants_intermediate"]
+__all__ = [
+    "RECEIPT_VALIDITY_MS",
+    "SYSTEM_INGRESS",
+    "Receipts",
+    "reported_state",
+    "wants_final",
+    "wants_intermediate",
+]
+
+_log = structlog.get_logger(__name__)
+
+_capped = counter("receipts", "capped", "Receipts not made, because too many wait for the account")
+_waiting = gauge("receipts", "waiting", "Receipts that wait for their account, when last counted")
 
 RECEIPT_VALIDITY_MS = 7 * 24 * 3600 * 1000  #: how long a receipt waits for a bind
 
@@ -31,6 +66,8 @@ _FAILURE_ONLY = 2
 _SUCCESS_ONLY = 3  # SMPP 5.0; reserved before, and taken as "both" from such peers
 _INTERMEDIATE_BIT = 0x10
 _VERSION_5_0 = 0x50
+_MODE_MASK = 0x03  # of esm_class (SMPP 3.4 §5.2.12)
+_MODE_DATAGRAM = 0x01
 _PRIORITY = 1  # before ordinary traffic of the same account, after one-time codes
 
 #: Where the center's own messages come from.
@@ -51,9 +88,22 @@ _STAT = {
 }
 
 
+_STATE_BY_STAT = {
+    word.encode(): state for state, word in _STAT.items() if state is not MessageState.SCHEDULED
+}
+
+#: Receipts waiting for each account; their recipients are "=1", "=2", …
+_WAITING = Query(
+    "receipts: how many wait for each account",
+    select(tables.queue.c.recipient, func.count().label("waiting"))
+    .where(tables.queue.c.recipient >= "=", tables.queue.c.recipient < ">")
+    .group_by(tables.queue.c.recipient),
+)
+
+
 def wants_final(message: Message, state: MessageState) -> bool:
     """True if the submitter asked for a receipt about this ending."""
-    if message.is_system or not message.account:
+    if message.is_system or not message.account or message.esm_class & _MODE_MASK == _MODE_DATAGRAM:
         return False
     asked = message.registered_delivery & _REQUESTED_MASK
     if asked == _FAILURE_ONLY:
@@ -75,8 +125,19 @@ def wants_intermediate(message: Message) -> bool:
 def _version(message: Message) -> int:
     try:
         return Ingress.decode(message.ingress).version
-    except (ValueError, TypeError, KeyError):
+    except ValueError:
         return 0
+
+
+def reported_state(receipt: Message) -> MessageState:
+    """The state that a final receipt of ours reports; UNKNOWN for what is none (an intermediate notification)."""
+    if receipt.esm_class != ESM_DELIVERY_RECEIPT:
+        return MessageState.UNKNOWN
+    told = tlv.get_int(receipt.tlvs, tlv.Tag.message_state)
+    if told is not None:
+        return MessageState(told)
+    word = receipt.body.partition(b" stat:")[2][:7]
+    return _STATE_BY_STAT.get(word, MessageState.UNKNOWN)
 
 
 class Receipts:
@@ -96,6 +157,23 @@ class Receipts:
         self._epoch = epoch
         self._node = node
         self._zones: dict[str, ZoneInfo] = {}
+        self._waiting: dict[int, int] = {}  # receipts that wait, by account
+        self._full: set[int] = set()  # accounts at their cap, already complained about
+
+    async def count(self, store: Store) -> None:
+        """Read how many receipts wait for each account."""
+        rows = await store.fetch(_WAITING)
+        self._waiting = {int(row["recipient"][1:]): int(row["waiting"]) for row in rows}
+        _waiting.set(sum(self._waiting.values()))
+
+    def waiting(self, account: int) -> int:
+        """Receipts that wait for an account, as far as this node knows."""
+        return self._waiting.get(account, 0)
+
+    def concluded(self, receipt: Message) -> None:
+        """A receipt was acknowledged or has expired."""
+        left = self._waiting.get(receipt.account, 0) - 1
+        self._waiting[receipt.account] = max(left, 0)
 
     def ending(
         self,
@@ -113,8 +191,14 @@ class Receipts:
         """The FINAL event of a message and the receipt that was asked for, if any.
 
         Both belong into the one change that ends the message; then the receipt is admitted to delivery. `error` is a
-        `causes.ReceiptError`; `at` is UTC epoch milliseconds.
+        `causes.ReceiptError`; `at` is UTC epoch milliseconds; `detail` is a JSON object.
         """
+        if transition(MessageState.ENROUTE, state) not in FINAL_STATES:
+            raise IllegalTransition(f"{state.name} is not an end")
+        wanted = wants_final(message, state)
+        if wanted and not self._has_room(message.account):
+            wanted = False
+            detail = json.dumps({**json.loads(detail or "{}"), "receipt": "capped"}, separators=(",", ":"))
         final = Event(
             message=message.id,
             at=at,
@@ -128,22 +212,37 @@ class Receipts:
             node=self._node,
             detail=detail,
         )
-        if not wants_final(message, state):
+        if not wanted:
             return (final,), ()
         receipt = self._receipt(message, state, at, error, network_error, ESM_DELIVERY_RECEIPT)
         return (final,), (receipt,)
 
     def notification(self, message: Message, *, at: int, error: int = 0) -> tuple[Message, ...]:
         """An intermediate notification, if asked for (SMPP 3.4 §5.2.17, bit 4)."""
-        if not wants_intermediate(message):
+        if not wants_intermediate(message) or not self._has_room(message.account):
             return ()
         return (self._receipt(message, MessageState.ENROUTE, at, error, b"", ESM_INTERMEDIATE_NOTIFICATION),)
+
+    def _has_room(self, number: int) -> bool:
+        """True if one more receipt may wait for an account."""
+        account = self._accounts(number)
+        if account is None or self._waiting.get(number, 0) < account.receipt_cap:
+            self._full.discard(number)
+            return True
+        _capped.inc()
+        if number not in self._full:
+            self._full.add(number)
+            _log.warning("receipts-capped", account=account.system_id, cap=account.receipt_cap)
+        return False
 
     def _receipt(
         self, message: Message, state: MessageState, at: int, error: int, network_error: bytes, esm_class: int
     ) -> Message:
         """Source and destination swapped, addressed to the account (behaviour.md 6)."""
         account = self._accounts(message.account)
+        self._waiting[message.account] = self._waiting.get(message.account, 0) + 1
+        if state is MessageState.SKIPPED and _version(message) < _VERSION_5_0:
+            state = MessageState.DELETED  # a state that older peers do not know (behaviour.md 1)
         known_as = str(message.public_id).encode()
         says = account.receipt_format if account is not None else "text+tlvs"
         tlvs = b""

@@ -5,7 +5,8 @@ comes back. Not in charge of: attempts (`delivery.py`). Source: behaviour.md 5.
 
 Theory: a recipient is *silent* from its first failed attempt that may pass until the next success. Only silent ones
 are remembered, in memory within a bound and in the `recipient` table without one; the table is the truth, the memory
-only saves a useless delete per success.
+saves a useless delete per success. A handset's retry clock is kept here too, whatever the cause, because its waiting
+messages may all be in the database when the next one comes in, and after a restart they all are (behaviour.md 2).
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ class Recipients:
         self._forgotten_some = len(rows) == REMEMBERED
 
     def failed(
-        self, number: str, error: ErrorClass, *, at: int, next_try: int, outlet: str
+        self, number: str, error: ErrorClass, *, at: int, next_try: int, outlet: str, handset: bool
     ) -> tuple[Write, ...]:
-        """Note a failure; the writes belong into the change that records the attempt."""
-        if error not in _REACHABLE_LATER:
+        """Note a failure; the writes belong into the change that records the attempt. `next_try`: 0 if none follows."""
+        if error not in _REACHABLE_LATER and not (handset and next_try):
             return ()
         silence = self._silent.pop(number, None)
         if silence is None:
@@ -90,6 +91,21 @@ class Recipients:
         if known is None and not (retried or self._forgotten_some):
             return ()
         return (Write(FORGET, {"number": number}),)
+
+    def held_until(self, number: str) -> int:
+        """A handset's retry clock: nothing for it starts before; 0 if it has none."""
+        silence = self._silent.get(number)
+        return silence.next_try if silence is not None else 0
+
+    def woken(self, number: str) -> None:
+        """Its clock does not count any more: it was seen, or an outlet that leads to it came back."""
+        silence = self._silent.get(number)
+        if silence is not None:
+            silence.next_try = 0
+
+    def is_silent(self, number: str) -> bool:
+        """True if its last attempt is known to have failed."""
+        return number in self._silent
 
     def silence(self, number: str) -> Silence | None:
         """What is remembered here of a recipient."""

@@ -7,6 +7,7 @@ Rules (behaviour.md 1 and 5):
 - datagram and transaction mode have one attempt and no mailbox;
 - a class may be tried on another route at once, when the failure cannot be shared by it;
 - the mailbox follows after `deposit_after` attempts, where the class allows it;
+- a message whose validity period is over expires; it is not deposited any more;
 - a due time is never beyond the end of the validity period, where the message expires.
 """
 
@@ -105,14 +106,14 @@ def decide(
     """Decide what follows from attempt number `attempts` having failed.
 
     `mailbox`: the message may be deposited (it has not been refused there before).
-
     """
     schedule = schedules[error]
     if more_routes and schedule.other_route:
         return Decision(Next.ROUTE)
     if has_one_attempt(message):
         return Decision(Next.END)
-    if mailbox and schedule.deposit_after and attempts >= schedule.deposit_after:
+    alive = now < message.expires_at
+    if alive and mailbox and schedule.deposit_after and attempts >= schedule.deposit_after:
         return Decision(Next.DEPOSIT)
     delay = schedule.delay_ms(attempts, random)
     if delay is None:

@@ -8,6 +8,8 @@ The order (issue of the main job, section 6):
 2. a number that an account owns goes to that account's binds;
 3. routes: longest prefix first, then lower `priority`, then by weight among equals; what is left is the failover order;
 4. a subscriber of an own number range that no route reaches goes to the mailbox.
+Whatever the rules say, nothing goes back to the network it came from, no place is tried twice in one attempt, and the
+center's own messages never go to a mailbox (behaviour.md 3, 4).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..message import Kind, Message
+from ..message import Kind, Message, Role
 from ..outlet import Outlet
 
 __all__ = ["Lead", "OwnNumbers", "Route", "RouteModel", "Router", "TargetKind"]
@@ -84,6 +86,11 @@ class AccountLike(Protocol):
     @property
     def system_id(self) -> str:
         """SMPP system_id."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """What stands behind it."""
         ...
 
 
@@ -156,33 +163,48 @@ class Router:
 
     def leads(self, message: Message) -> list[Lead]:
         """Every place to try for a message, best first; empty: nowhere."""
-        recipient = message.recipient
         if message.kind == Kind.RECEIPT:
+            if self._account_by_number(message.account) is None:  # deleted meanwhile
+                return []
             return [Lead("receipt", self._outlet_of(message.account))]
-        found: list[Lead] = []
-        owner = self._owner_of(recipient)
-        if owner is not None:
-            found.append(Lead("owner", self._outlet_of(owner.number)))
-        for route in self._matching(message):
-            if route.model.target is TargetKind.REJECT:
-                break
-            if route.model.target is TargetKind.MAILBOX:
-                if self._mailbox is not None:
-                    found.append(Lead(route.id, self._mailbox))
-                break
-            account = self._account(route.model.account)
-            if account is not None and account is not owner:
-                found.append(Lead(route.id, self._outlet_of(account.number)))
-        else:
-            if not found and self._mailbox is not None and self._own.is_own(recipient):
-                found.append(Lead("own-range", self._mailbox))
-        return found
+        return list(self._leads(message, self._spread))
 
     def reaches(self, message: Message) -> bool:
         """True if the recipient is routable or a subscriber's: asked at submit (behaviour.md 3)."""
-        return bool(self.leads(message))
+        return message.kind == Kind.RECEIPT or any(True for _ in self._leads(message, tuple))
 
-    def _matching(self, message: Message) -> Iterable[Route]:
+    def _leads(
+        self, message: Message, ordered: Callable[[Iterable[Route]], Iterable[Route]]
+    ) -> Iterable[Lead]:
+        """Places to try; `ordered` puts the routes of one prefix into their order."""
+        mailbox = None if message.is_system else self._mailbox
+        seen: set[int] = set()
+        owner = self._owner_of(message.recipient)
+        if owner is not None and not self._came_from(message, owner):
+            seen.add(owner.number)
+            yield Lead("owner", self._outlet_of(owner.number))
+        for route in self._matching(message, ordered):
+            if route.model.target is TargetKind.REJECT:
+                return
+            if route.model.target is TargetKind.MAILBOX:
+                if mailbox is not None:
+                    yield Lead(route.id, mailbox)
+                return
+            account = self._account(route.model.account)
+            if account is None or account.number in seen or self._came_from(message, account):
+                continue
+            seen.add(account.number)
+            yield Lead(route.id, self._outlet_of(account.number))
+        if not seen and mailbox is not None and self._own.is_own(message.recipient):
+            yield Lead("own-range", mailbox)
+
+    def _came_from(self, message: Message, account: AccountLike) -> bool:
+        """Another network's message is not handed back to it; handsets of one switch may write to each other."""
+        return account.number == message.account and account.role is Role.INTERCONNECT
+
+    def _matching(
+        self, message: Message, ordered: Callable[[Iterable[Route]], Iterable[Route]]
+    ) -> Iterable[Route]:
         """Routes for the recipient: longest prefix first, each prefix in failover order."""
         book = self._book
         recipient = message.recipient
@@ -190,7 +212,7 @@ class Router:
             routes = book.by_prefix.get(recipient[:length]) if length <= len(recipient) else None
             if routes:
                 fitting = [r for r in routes if self._fits(r, message)] if _any_restricted(routes) else routes
-                yield from self._spread(fitting)
+                yield from ordered(fitting)
 
     def _fits(self, route: Route, message: Message) -> bool:
         if not route.model.submitter:

@@ -13,6 +13,7 @@ overruns its time counts as FLAG with the failure as evidence: a broken policy m
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -20,9 +21,9 @@ from inspect import isawaitable
 import structlog
 
 from ..check import ACCEPT, Action, Check, Stage, Verdict, strongest
-from ..message import Ingress, Message
+from ..message import Event, EventKind, Ingress, Message
 
-__all__ = ["Finding", "Screening"]
+__all__ = ["Finding", "Screening", "evidence_events", "held_event"]
 
 _log = structlog.get_logger(__name__)
 
@@ -83,7 +84,7 @@ class Screening:
             return
         said: list[Verdict] = []
         for at, check in enumerate(chain):
-            answer = check.examine(message, ingress, stage)
+            answer = _ask(check, message, ingress, stage)
             if isawaitable(answer):
                 rest = self._wait(answer, chain[at:], message, ingress, stage, said, done)
                 task = asyncio.get_running_loop().create_task(rest)
@@ -108,7 +109,7 @@ class Screening:
     ) -> None:
         """Finish a chain whose first check owes an answer."""
         for at, check in enumerate(chain):
-            pending = first if at == 0 else check.examine(message, ingress, stage)
+            pending = first if at == 0 else _ask(check, message, ingress, stage)
             if isawaitable(pending):
                 verdict = await self._bounded(check, pending)
             else:
@@ -123,13 +124,15 @@ class Screening:
         try:
             return await asyncio.wait_for(pending, self._timeout_s)
         except TimeoutError:
-            failure = "timeout"
-        except (
-            Exception
-        ) as error:  # a policy's bug is recorded with the message it met, and the message goes on
-            failure = type(error).__name__
+            return _failed(check, "timeout")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # we are closing; otherwise the check gave itself up
+                raise
+            return _failed(check, "cancelled")
+        except Exception as error:  # a policy's bug is recorded with the message it met, which goes on
             _log.exception("check-failed", check=check.name)
-        return Verdict(Action.FLAG, check=check.name, reason="check-failed", evidence={"failure": failure})
+            return _failed(check, type(error).__name__)
 
     async def close(self) -> None:
         """Give waiting checks up; their messages were not answered and are not stored."""
@@ -138,7 +141,66 @@ class Screening:
         await asyncio.gather(*self._waiting, return_exceptions=True)
 
 
+def _ask(check: Check, message: Message, ingress: Ingress, stage: Stage) -> Verdict | Awaitable[Verdict]:
+    """Ask one check; one that raises has a bug, which is recorded with the message it met, which goes on."""
+    try:
+        return check.examine(message, ingress, stage)
+    except Exception as error:
+        _log.exception("check-failed", check=check.name)
+        return _failed(check, type(error).__name__)
+
+
+def _failed(check: Check, failure: str) -> Verdict:
+    return Verdict(Action.FLAG, check=check.name, reason="check-failed", evidence={"failure": failure})
+
+
 def _conclude(said: list[Verdict]) -> Finding:
     if not said:
         return CLEAR
     return Finding(strongest(said), tuple(v for v in said if v.action is not Action.ACCEPT or v.evidence))
+
+
+# ------------------------------------------------------------------------------------------------ what is recorded
+
+
+def evidence_events(
+    message: Message, finding: Finding, stage: Stage, *, at: int, node: int
+) -> tuple[Event, ...]:
+    """One EVIDENCE row per verdict that had something to say."""
+    if not finding.evidence:
+        return ()
+    return tuple(
+        Event(
+            message.id, at, EventKind.EVIDENCE, reason=verdict.reason, account=message.account, node=node,
+            detail=_detail(
+                {
+                    "check": verdict.check,
+                    "action": verdict.action.name.lower(),
+                    "mode": "enforce" if verdict.enforced else "monitor",
+                    "stage": stage.value,
+                    "evidence": dict(verdict.evidence),
+                }
+            ),
+        )
+        for verdict in finding.evidence
+    )  # fmt: skip
+
+
+def held_event(
+    message: Message, verdict: Verdict, stage: Stage, *, queue: str, due_at: int, at: int, node: int
+) -> Event:
+    """A check parked the message. The detail says behind which check it goes on when an operator releases it."""
+    facts: dict[str, object] = {
+        "check": verdict.check,
+        "stage": stage.value,
+        "queue": queue,
+        "due_at": due_at,
+    }
+    return Event(
+        message.id, at, EventKind.HELD, reason=verdict.reason, account=message.account, node=node,
+        detail=_detail(facts),
+    )  # fmt: skip
+
+
+def _detail(facts: dict[str, object]) -> str:
+    return json.dumps(facts, separators=(",", ":"), default=str)

@@ -7,6 +7,9 @@ answer, and answering only after the message is on disk. Not in charge of: readi
 The order: account, rate, form of the fields, numbers, checks, a route, room in the store. The first that refuses names
 its field's status. Nothing is stored before all of them agreed; nothing is answered positively before it is on disk;
 nothing is delivered before its answer left (behaviour.md 3, 4, 6).
+
+Transaction mode (esm_class 2) is answered with the outcome of its one attempt; if that takes longer than
+`transaction_wait_s`, with the id alone, because the message is on disk and a receipt may still tell (behaviour.md 5).
 """
 
 from __future__ import annotations
@@ -25,16 +28,17 @@ from ..access.numbers import EgressRules, NumberRules
 from ..check import Action, Stage
 from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState
 from ..metrics import counter
+from ..outlet import ErrorClass, Outcome
 from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
-from .delivery import Delivery, evidence_events
+from .delivery import Delivery
 from .limits import Throttles
 from .normaliser import Normalisers, address_for
+from .parts import find_place
 from .receipts import SYSTEM_INGRESS
 from .routing import Router
-from .screening import Finding, Screening
-from .smpp import tlv
+from .screening import Finding, Screening, evidence_events, held_event
 from .smpp.command_status import CommandStatus as Status
-from .text import codings, segments, udh
+from .text import codings, segments
 
 __all__ = [
     "Accepted",
@@ -43,7 +47,6 @@ __all__ = [
     "SubmissionSettings",
     "default_source",
     "estimate",
-    "find_place",
 ]
 
 _log = structlog.get_logger(__name__)
@@ -51,8 +54,14 @@ _log = structlog.get_logger(__name__)
 _submitted = counter("submission", "messages", "Messages answered, by door and answer", ("door", "answer"))
 
 MAX_BODY = 65_535 - 1024  #: octets of text; message_payload may say 65 535 together with all other TLVs
-_ESM_UDHI = 0x40
-_SINGLE_SEGMENT = 140  # octets that fit one radio segment in every coding
+_ESM_MODE_MASK = 0x03  # SMPP 3.4 §5.2.12
+_MODE_DATAGRAM = 0x01
+_MODE_TRANSACTION = 0x02
+
+#: How far in the past a validity period may end and still mean "now": doors and intake read the clock one by one.
+_NOW_MS = 1000
+#: A row that this node does not own at once is left alone so long, because its answer must leave first.
+_YOUNG_MS = 1000
 
 #: One-time codes overtake everything, notices overtake ordinary traffic.
 _SYSTEM_PRIORITY = {Kind.CODE: 3, Kind.NOTICE: 1, Kind.ANSWER: 2}
@@ -72,6 +81,12 @@ class SubmissionSettings(BaseModel):
         default=True,
         description="refuse at submit what is neither routable nor a subscriber's (ESME_RINVDSTADR)",
     )
+    transaction_wait_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=60,
+        description="how long an answer in transaction mode waits for the outcome (seconds)",
+    )
     number_rules: NumberRules = Field(
         default=NumberRules(), description="how accounts without rules of their own write numbers"
     )
@@ -86,13 +101,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing was stored."""
+    """Nothing was stored, or it was stored in transaction mode and has failed."""
 
     status: int  #: command_status (SMPP 3.4 §5.1.3)
     reason: str  #: stable slug
     public: str  #: text for the peer
     retry_after_ms: int = 0  #: when trying again makes sense; 0: not soon
     unknown: bool = False  #: the commit's outcome is not known: the peer must be told nothing
+    id: int = 0  #: transaction mode: stored under this id, but not delivered; 0: nothing was stored
+    failure_reason: int | None = None  #: delivery_failure_reason for the peer (SMPP 3.4 §5.3.2.33)
+    network_error: bytes = b""  #: network_error_code for the peer (SMPP 3.4 §5.3.2.31)
 
 
 _SUSPENDED = Refused(Status.ESME_RSUBMITFAIL, "account-suspended", "account is suspended")
@@ -107,6 +125,9 @@ _BAD_DESTINATION = Refused(
 _EXPIRED = Refused(
     Status.ESME_RINVEXPIRY, "validity-in-the-past", "validity_period ends before delivery can begin"
 )
+_NO_SCHEDULE = Refused(
+    Status.ESME_RINVSCHED, "schedule-not-stored", "datagram and transaction mode have no schedule"
+)
 _TOO_LATE = Refused(
     Status.ESME_RINVSCHED, "schedule-too-late", "schedule_delivery_time is beyond the validity period"
 )
@@ -117,6 +138,15 @@ _CLOSING = Refused(Status.ESME_RSYSERR, "closing", "the center is stopping", ret
 _UNKNOWN = Refused(Status.ESME_RSYSERR, "store-unknown", "outcome unknown", unknown=True)
 
 _REFUSAL_BY_ANSWER = {Answer.FULL: _FULL, Answer.UNKNOWN: _UNKNOWN}
+
+#: delivery_failure_reason by error class (SMPP 3.4 §5.3.2.33)
+_FAILURE_REASON = {
+    ErrorClass.PERMANENT: 2,
+    ErrorClass.POLICY: 2,
+    ErrorClass.SYSTEM: 3,
+    ErrorClass.CONGESTED: 3,
+    ErrorClass.TIMEOUT: 3,
+}
 
 Done = Callable[[Accepted | Refused], None]
 
@@ -145,9 +175,12 @@ class Submission:
         self._throttles = throttles
         self._normalisers = Normalisers()
         self._refuse_unroutable = settings.refuse_unroutable
+        self._transaction_wait_s = settings.transaction_wait_s
         self._monotonic_ns = monotonic_ns
         self._center = settings.sender
-        self._fresh: list[Message] = []  # stored in this batch; delivered after the batch's answers left
+        self._fresh: list[
+            tuple[Message, str]
+        ] = []  # stored in this batch; delivered after the batch's answers left
         store.after_commit(self._hand_over)
 
     # ------------------------------------------------------------------------------------------------ the doors
@@ -216,6 +249,7 @@ class Submission:
         """Make a message of a draft, or say what is wrong with it."""
         if account.suspended:
             return _SUSPENDED
+        draft.id, draft.parent, draft.kind = 0, 0, Kind.MESSAGE
         find_place(draft)
         wait_ns = self._throttles.of(account).take(self._monotonic_ns(), continuing=draft.part_number > 1)
         if wait_ns:
@@ -232,12 +266,12 @@ class Submission:
         draft.priority_flag = min(draft.priority_flag, account.priority_ceiling)
         normal = self._normalisers.of(account.number_rules).normal
         draft.recipient = normal(draft.destination)
-        if not draft.recipient:
+        if not draft.recipient or "\0" in draft.destination.digits:
             return _BAD_DESTINATION
         if not draft.source.digits:
             draft.source = default_source(account) or draft.source
         draft.sender = normal(draft.source)
-        if not draft.sender:
+        if not draft.sender or "\0" in draft.source.digits:
             return _BAD_SOURCE
         draft.account = account.number
         draft.ingress = ingress.encoded
@@ -248,15 +282,17 @@ class Submission:
         now = draft.submitted_at = self._clock.now_ms()
         if draft.schedule_at <= now:
             draft.schedule_at = 0
+        elif draft.esm_class & _ESM_MODE_MASK in (_MODE_DATAGRAM, _MODE_TRANSACTION):
+            return _NO_SCHEDULE
         begin = draft.schedule_at or now
         latest = begin + account.validity_ceiling_ms
         if not draft.expires_at:
             draft.expires_at = begin + account.validity_default_ms
-        elif draft.expires_at < now:
+        elif draft.expires_at < now - _NOW_MS:
             return _EXPIRED
         elif draft.schedule_at and draft.expires_at <= draft.schedule_at:
             return _TOO_LATE
-        draft.expires_at = min(draft.expires_at, latest)
+        draft.expires_at = min(max(draft.expires_at, now), latest)
         return None
 
     def _screened(self, message: Message, ingress: Ingress, done: Done, finding: Finding) -> None:
@@ -279,24 +315,25 @@ class Submission:
         if not health.accepting:
             self._answer(done, ingress, _FULL)
             return
-        message.id = self._store.next_id()
+        if not self._take_id(message, ingress, done):
+            return
         reason, due_at = self._place(message, finding)
-        ours = reason == QueueReason.NEW and self._delivery.has_room()
+        ours = reason in (QueueReason.NEW, QueueReason.DIVERTED) and not message.schedule_at
+        ours = ours and self._delivery.has_room()
         message.owner = self._store.epoch if ours else 0
-        events = (
-            evidence_events(message, finding, message.submitted_at, self._store.node)
-            if finding.evidence
-            else ()
-        )
-        if reason != QueueReason.NEW:
-            reasons, due = (reason,), (due_at,)
-        else:
-            reasons, due = (), ()
+        if not ours:
+            due_at = max(due_at, min(self._clock.now_ms() + _YOUNG_MS, message.expires_at))
+        at, node = message.submitted_at, self._store.node
+        events = evidence_events(message, finding, Stage.SUBMIT, at=at, node=node)
+        if reason in (QueueReason.HELD, QueueReason.QUARANTINED):
+            events += (
+                held_event(message, verdict, Stage.SUBMIT, queue=reason, due_at=due_at, at=at, node=node),
+            )
         change = Change(
-            done=partial(self._stored, message, ingress, done),
+            done=partial(self._stored, message, reason, ingress, done),
             messages=(message,),
-            reasons=reasons,
-            due_at=due,
+            reasons=(reason,),
+            due_at=(due_at,),
             events=events,
         )
         self._put(change, ingress, done)
@@ -308,6 +345,8 @@ class Submission:
             return QueueReason.QUARANTINED, message.expires_at
         if verdict.action is Action.HOLD:
             return QueueReason.HELD, min(verdict.until or message.expires_at, message.expires_at)
+        if verdict.action is Action.DIVERT:
+            return QueueReason.DIVERTED, message.schedule_at or message.submitted_at
         if message.schedule_at:
             return QueueReason.SCHEDULED, message.schedule_at
         return QueueReason.NEW, message.submitted_at
@@ -328,13 +367,14 @@ class Submission:
         if not self._store.health().accepting:
             self._answer(done, ingress, refusal if refused else _FULL)
             return
-        message.id = self._store.next_id()
+        if not self._take_id(message, ingress, done):
+            return
         node = self._store.node
         final = Event(
             message.id, message.submitted_at, EventKind.FINAL, state, verdict.reason, account=message.account,
             segments=message.segments, route=verdict.check, node=node,
         )  # fmt: skip
-        events = (*evidence_events(message, finding, message.submitted_at, node), final)
+        evidence = evidence_events(message, finding, Stage.SUBMIT, at=message.submitted_at, node=node)
 
         def recorded(answer: Answer) -> None:
             stored = (
@@ -342,8 +382,23 @@ class Submission:
             )
             self._answer(done, ingress, refusal if refused else stored)
 
-        change = Change(recorded, messages=(message,), reasons=(QueueReason.NONE,), events=events)
+        change = Change(
+            recorded,
+            messages=(message,),
+            reasons=(QueueReason.NONE,),
+            due_at=(message.submitted_at,),
+            events=(*evidence, final),
+        )
         self._put(change, ingress, done)
+
+    def _take_id(self, message: Message, ingress: Ingress, done: Done) -> bool:
+        """Give a message its id; without one left (the database is away for long) the center is not accepting."""
+        try:
+            message.id = self._store.next_id()
+        except StoreClosed:
+            self._answer(done, ingress, _FAILED)
+            return False
+        return True
 
     def _put(self, change: Change, ingress: Ingress, done: Done) -> None:
         try:
@@ -353,15 +408,39 @@ class Submission:
 
     # ------------------------------------------------------------------------------------------------ the answer
 
-    def _stored(self, message: Message, ingress: Ingress, done: Done, answer: Answer) -> None:
+    def _stored(self, message: Message, reason: str, ingress: Ingress, done: Done, answer: Answer) -> None:
         """The store has spoken."""
-        if answer is Answer.STORED:
-            if message.owner:
-                self._fresh.append(message)
-            self._answer(done, ingress, Accepted(message.id))
-        else:
+        if answer is not Answer.STORED:
             _log.warning("message-not-stored", answer=answer.value, door=ingress.door, account=ingress.name)
             self._answer(done, ingress, _REFUSAL_BY_ANSWER.get(answer, _FAILED))
+            return
+        if message.owner:
+            self._fresh.append((message, reason))
+        if message.esm_class & _ESM_MODE_MASK == _MODE_TRANSACTION:
+            self._await_outcome(message, ingress, done)
+        else:
+            self._answer(done, ingress, Accepted(message.id))
+
+    def _await_outcome(self, message: Message, ingress: Ingress, done: Done) -> None:
+        """Transaction mode: answer with the outcome, or with the id when it takes too long."""
+        answered = False
+
+        def answer(said: Accepted | Refused) -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                timer.cancel()
+                self._answer(done, ingress, said)
+
+        def ended(state: MessageState, failure: Outcome | None) -> None:
+            if state is MessageState.DELIVERED:
+                answer(Accepted(message.id))
+            else:
+                answer(_undelivered(message.id, failure))
+
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._transaction_wait_s, answer, Accepted(message.id))
+        self._delivery.watch(message.id, ended)
 
     def _answer(self, done: Done, ingress: Ingress, answer: Accepted | Refused) -> None:
         word = "accepted" if isinstance(answer, Accepted) else answer.reason
@@ -374,8 +453,8 @@ class Submission:
             return
         fresh, self._fresh = self._fresh, []
         admit = self._delivery.admit
-        for message in fresh:
-            admit(message)
+        for message, reason in fresh:
+            admit(message, reason)
 
 
 def estimate(text: str, account: Account | None = None) -> segments.Estimate:
@@ -392,21 +471,14 @@ def default_source(account: Account) -> Address | None:
     return None
 
 
-def find_place(draft: Message) -> None:
-    """Fill in a draft's place in a multipart message and the radio segments it costs (behaviour.md 8)."""
-    place: udh.ConcatRef | None = None
-    if draft.esm_class & _ESM_UDHI:
-        place = udh.parse(draft.body).concat
-    elif draft.tlvs:
-        raw = draft.tlvs
-        place = segments.sar_concat(
-            tlv.get(raw, tlv.Tag.sar_msg_ref_num),
-            tlv.get(raw, tlv.Tag.sar_total_segments),
-            tlv.get(raw, tlv.Tag.sar_segment_seqnum),
-        )
-        draft.reference = tlv.get_int(raw, tlv.Tag.user_message_reference) or 0
-    if place is not None and place.possible:
-        draft.part_reference, draft.part_total, draft.part_number = place.reference, place.total, place.number
-    elif len(draft.body) > _SINGLE_SEGMENT:
-        decoded = codings.interpret(draft.data_coding)
-        draft.segments = segments.count(draft.body, decoded.coding)
+def _undelivered(id: int, failure: Outcome | None) -> Refused:
+    """How transaction mode tells of an end that is no delivery."""
+    error = failure.error if failure is not None else None
+    return Refused(
+        Status.ESME_RDELIVERYFAILURE,
+        failure.reason if failure is not None else "not-delivered",
+        "message could not be delivered",
+        id=id,
+        failure_reason=_FAILURE_REASON.get(error, 0) if error is not None else 2,
+        network_error=failure.network_error if failure is not None else b"",
+    )

@@ -1,0 +1,162 @@
+"""Reads work back from the database.
+
+In charge of: which rows this node takes up and when: what fell due, what waits for a recipient who was seen again,
+what waits behind an outlet that came back, and rows of its own that nobody works on. Not in charge of: what happens to
+them then (`delivery.py`), or who may take which row (`store/`).
+
+How it fails: the database is out of reach -> the turn raises, and whatever it had not finished is still wanted at the
+next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqlalchemy import bindparam, select
+
+from ..store import tables
+from ..store.statement import Query
+from ..store.store import QueueReason, Store
+from .holding import resumes_behind
+from .lanes import NEVER, Task
+from .receipts import Receipts
+from .recipients import Recipients
+
+__all__ = ["RECONCILE_EVERY_MS", "Pump", "Worker"]
+
+#: How often rows that nobody works on are looked for, and how old they must be.
+RECONCILE_EVERY_MS = 30_000
+
+#: Rows of this epoch: those that memory does not know were left by a commit whose outcome was in doubt.
+_OWNED_AND_OLD = Query(
+    "pump: rows of this node, by id",
+    select(tables.queue.c.id, tables.queue.c.attempts, tables.queue.c.reason)
+    .where(
+        tables.queue.c.owner == bindparam("owner"),
+        tables.queue.c.due_at < bindparam("before"),
+        tables.queue.c.id > bindparam("after"),
+    )
+    .order_by(tables.queue.c.id)
+    .limit(bindparam("limit")),
+)
+
+
+class Worker(Protocol):
+    """What the pump needs of delivery."""
+
+    def room(self) -> int:
+        """How many more messages may be taken up."""
+        ...
+
+    def knows(self, id: int) -> bool:
+        """True if a message is worked on."""
+        ...
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Work on messages whose rows were claimed."""
+        ...
+
+    def rouse(self, recipient: str) -> None:
+        """Try at once what waits for a recipient here."""
+        ...
+
+
+class Pump:
+    """The pump of one node; `turn` is called by one task at a time."""
+
+    def __init__(
+        self, store: Store, recipients: Recipients, receipts: Receipts, worker: Worker, *, claim_size: int
+    ) -> None:
+        """`claim_size`: rows read at a time."""
+        self._store = store
+        self._recipients = recipients
+        self._receipts = receipts
+        self._worker = worker
+        self._claim_size = claim_size
+        self._wanted: dict[str, None] = {}  # recipients seen again, in that order
+        self._back: dict[str, None] = {}  # outlets that came back
+        self._more: set[str] = set()  # recipients of whom one claim did not take all
+        self._reconciled_at = 0
+        self._reconciled_to = 0
+
+    def want(self, recipient: str) -> None:
+        """A recipient was seen: claim what waits for it."""
+        self._wanted[recipient] = None
+
+    def reached(self, recipient: str) -> None:
+        """Nothing waits here any more for a recipient who takes messages: claim what the last claim left.
+
+        Only success leads to the next claim. Otherwise a recipient with many messages, who is not there after all,
+        would be tried again with each claim.
+        """
+        if recipient in self._more:
+            self._more.discard(recipient)
+            self._wanted[recipient] = None
+
+    def came_back(self, outlet: str) -> None:
+        """An outlet is reachable again: wake who waits behind it."""
+        self._back[outlet] = None
+
+    async def turn(self) -> bool:
+        """Read back what should be worked on now; True if there is more."""
+        while self._back:
+            outlet = next(iter(self._back))
+            for recipient in await self._recipients.behind(outlet):
+                self._wanted[recipient] = None
+                self._worker.rouse(recipient)
+            self._back.pop(outlet, None)
+        while self._wanted and self._worker.room():
+            recipient = next(iter(self._wanted))
+            if await self._claim(recipient):
+                self._more.add(recipient)
+            else:
+                self._more.discard(recipient)
+            self._wanted.pop(recipient, None)
+        more = bool(self._worker.room()) and await self._claim()
+        now = self._store.clock.now_ms()
+        if now - self._reconciled_at >= RECONCILE_EVERY_MS:
+            await self._reconcile(now)
+            await self._receipts.count(self._store)
+            self._reconciled_at = now
+        return more
+
+    async def _claim(self, recipient: str | None = None) -> bool:
+        """Claim rows; True if there may be more of them."""
+        limit = min(self._claim_size, self._worker.room())
+        due_before = self._store.clock.now_ms() if recipient is None else NEVER
+        works = await self._store.claim(due_before=due_before, limit=limit, recipient=recipient)
+        tasks: list[Task] = []
+        for work in works:
+            task = Task(work.message, attempts=work.attempts, reason=work.reason)
+            if work.reason == QueueReason.RELEASED:
+                task.resume = await resumes_behind(self._store, work.message.id)
+            tasks.append(task)
+        self._worker.take(tasks)
+        return len(works) == limit
+
+    async def _reconcile(self, now: int) -> None:
+        """Find rows of this epoch that nobody works on and take them up.
+
+        A row that is finished while the answer travels looks lost as well, and must not be sent again: a row counts as
+        lost only if it is still there in an answer to a second question, asked after memory did not know it.
+        """
+        asked = {"owner": self._store.epoch, "before": now - RECONCILE_EVERY_MS}
+        seen = await self._store.fetch(
+            _OWNED_AND_OLD, after=self._reconciled_to, limit=self._claim_size, **asked
+        )
+        lost = {int(row["id"]) for row in seen if not self._worker.knows(int(row["id"]))}
+        if lost:
+            again = await self._store.fetch(
+                _OWNED_AND_OLD, after=min(lost) - 1, limit=self._claim_size, **asked
+            )
+            rows = {int(row["id"]): row for row in again if int(row["id"]) in lost}
+            tasks: list[Task] = []
+            for message in await self._store.load(list(rows)):
+                row = rows[message.id]
+                task = Task(message, attempts=int(row["attempts"]), reason=str(row["reason"]))
+                if task.reason == QueueReason.RELEASED:
+                    task.resume = await resumes_behind(self._store, message.id)
+                tasks.append(task)
+            self._worker.take([task for task in tasks if not self._worker.knows(task.message.id)])
+        self._reconciled_to = int(seen[-1]["id"]) if len(seen) == self._claim_size else 0

@@ -19,21 +19,14 @@ from typing import Any, Self, cast
 import httpx
 
 from .output import Exit, Failure
+from .site import OPERATOR_FILE, Running, config_path, reachable, read_config
 
-__all__ = ["DEFAULT_CONFIG", "OPERATOR_FILE", "Client", "OperatorFile", "config_path", "connect"]
-
-DEFAULT_CONFIG = "restante.toml"
-OPERATOR_FILE = "operator.json"  #: beside restante.toml, mode 0600, written by `restante init`
+__all__ = ["Client", "OperatorFile", "connect"]
 
 TIMEOUT_S = 30.0
 API = "/api/v1"
 
 Json = dict[str, Any]
-
-
-def config_path(given: str | None) -> Path:
-    """The configuration file that is meant; it need not exist."""
-    return Path(given or DEFAULT_CONFIG)
 
 
 class OperatorFile:
@@ -67,14 +60,29 @@ class OperatorFile:
             raise Failure(f"cannot use {self.path}: {error}") from error
 
 
-def connect(config_file: str | None, *, environ: Mapping[str, str] | None = None) -> Client:
-    """A client of the center that `config_file` (or the environment) names. Raises Failure."""
+def connect(
+    config_file: str | None, *, key: str = "api_key", environ: Mapping[str, str] | None = None
+) -> Client:
+    """A client of the center that `config_file` (or the environment) names. `key`: which key of the operator file.
+
+    Raises Failure.
+    """
     environ = os.environ if environ is None else environ
-    url, key = environ.get("RESTANTE_URL", ""), environ.get("RESTANTE_API_KEY", "")
-    if not (url and key):
-        facts = OperatorFile(config_path(config_file).parent / OPERATOR_FILE).read()
-        url, key = url or facts["url"], key or facts["api_key"]
-    return Client(url, key)
+    url, token = environ.get("RESTANTE_URL", ""), environ.get("RESTANTE_API_KEY", "")
+    folder = config_path(config_file).resolve().parent
+    if not token:
+        token = OperatorFile(folder / OPERATOR_FILE).read().get(key, "")
+    return Client(url or _address(config_file, folder, environ), token)
+
+
+def _address(config_file: str | None, folder: Path, environ: Mapping[str, str]) -> str:
+    """Where the center listens: by the note that it leaves while it runs, else by its configuration."""
+    running = Running.read(folder)
+    if running is not None:
+        return running.url
+    http = read_config(config_file, environ).config.http
+    scheme = "https" if http.tls_certificate else "http"
+    return f"{scheme}://{reachable(http.host, http.port)}"
 
 
 class Client:

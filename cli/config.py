@@ -6,42 +6,26 @@ In charge of: the three commands. Not in charge of: reading (`../config.py`) or 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import cast
 
 import typer
 
-from ..config import Config, ConfigError, Loaded, keys, load
-from .client import config_path
-from .config_text import allowed, reference, toml_value
-from .output import ConfigFile, Exit, Json, Output, explained
+from .output import ConfigFile, Json, Output
+from .site import read_config
 
-__all__ = ["app", "loaded"]
+__all__ = ["app", "plain"]
 
 app = typer.Typer(help="What the center is configured to do.", no_args_is_help=True)
-
-
-def loaded(config_file: str | None) -> Loaded[Config]:
-    """The configuration that a command is about: the file if it is named or there. Raises ConfigError."""
-    path = config_path(config_file)
-    return load(Config, path if config_file or path.exists() else None, os.environ)
 
 
 @app.command("check")
 def check(config_file: ConfigFile = None, as_json: Json = False) -> None:
     """Say whether the center would start with this configuration, and every place where not."""
     with Output(as_json) as out:
-        try:
-            found = loaded(config_file)
-        except ConfigError as error:
-            if as_json:
-                problems = [{"where": one.where, "key": one.key, "text": one.text} for one in error.problems]
-                out.document({"ok": False, "problems": problems})
-                raise typer.Exit(Exit.FAILED) from None
-            out.fail(explained(error))
+        found = read_config(config_file)
         if as_json:
-            out.document({"ok": True, "problems": []})
+            out.document({"file": str(found.path or ""), "problems": []})
         differing = f"{len(found.changed)} of {len(found.values)} settings differ from the defaults"
         out.line(f"{found.path or 'the default configuration'} is fine: {differing}")
 
@@ -53,12 +37,14 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show every setting in force and where it comes from. Secrets are masked."""
+    from .config_text import toml_value
+
     with Output(as_json) as out:
-        found = loaded(config_file)
+        found = read_config(config_file)
         values = found.changed if changed else found.values
         if as_json:
             out.document(
-                [{"key": one.key.name, "value": _plain(one.shown), "source": one.source} for one in values]
+                [{"key": one.key.name, "value": plain(one.shown), "source": one.source} for one in values]
             )
         out.table(
             ["key", "value", "source"],
@@ -74,6 +60,9 @@ def print_reference(
     as_json: Json = False,
 ) -> None:
     """Print the configuration reference (docs/configuration.md)."""
+    from ..config import Config, keys
+    from .config_text import allowed, reference
+
     with Output(as_json) as out:
         if as_json:
             out.document(
@@ -82,7 +71,7 @@ def print_reference(
                         "key": key.name,
                         "variable": key.variable,
                         "values": allowed(key),
-                        "default": None if key.secret else _plain(key.default),
+                        "default": None if key.secret else plain(key.default),
                         "meaning": key.description,
                     }
                     for key in keys(Config)
@@ -92,10 +81,10 @@ def print_reference(
             typer.echo(reference(Config), nl=False)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A value as JSON has it; what JSON does not know as text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in cast("Iterable[object]", value)]
+        return [plain(item) for item in cast("Iterable[object]", value)]
     return str(value)

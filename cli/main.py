@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from .. import __version__
-from . import bench, completion, config
+from . import bench, completion, config, db, init, serve
 
 __all__ = ["app", "main"]
 
@@ -36,7 +36,10 @@ def restante(
     """A message center that keeps what it cannot deliver until the recipient asks for it."""
 
 
+app.command("serve")(serve.serve)
+app.command("init")(init.init)
 app.add_typer(config.app, name="config")
+app.add_typer(db.app, name="db")
 app.command("bench")(bench.bench)
 app.command("completion")(completion.completion)
 

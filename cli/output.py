@@ -22,8 +22,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..config import ConfigError
-
 __all__ = ["ConfigFile", "Exit", "Failure", "Json", "Output"]
 
 
@@ -89,8 +87,6 @@ class Output:
             return
         if isinstance(error, Failure):
             self.fail(error)
-        if isinstance(error, ConfigError):
-            self.fail(explained(error))
         if isinstance(error, KeyboardInterrupt):
             self.fail(Failure("stopped by Ctrl-C"))
         if isinstance(error, Exception) and not os.environ.get("RESTANTE_DEBUG"):
@@ -162,12 +158,3 @@ def spelled(value: object) -> str:
         items = cast("Iterable[object]", value)
         return ", ".join(spelled(item) for item in items) or "-"
     return str(value)
-
-
-def explained(error: ConfigError) -> Failure:
-    """A configuration that cannot be used, as a failure of the command."""
-    return Failure(
-        "the configuration cannot be used:\n" + "\n".join(f"  {problem}" for problem in error.problems),
-        fix="correct the lines named above; docs/configuration.md tells every key",
-        facts={"problems": [str(problem) for problem in error.problems]},
-    )

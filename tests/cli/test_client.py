@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from restante.cli.client import Client, OperatorFile, connect
 from restante.cli.output import Failure
+from restante.cli.site import Running
 
 
 def client(handler: httpx.MockTransport) -> Client:
@@ -94,14 +96,16 @@ def test_a_change_names_the_version_it_was_made_for() -> None:
     assert seen[1].url.params["dry_run"] == "false"
 
 
-def test_the_operator_file_is_private_and_names_the_center(tmp_path: Path) -> None:
+def test_the_operator_file_is_private_and_the_configuration_names_the_center(tmp_path: Path) -> None:
+    (tmp_path / "restante.toml").write_text('[http]\nhost = "0.0.0.0"\nport = 1234\nproxy_ends_tls = true\n')
     file = OperatorFile(tmp_path / "operator.json")
-    file.write({"url": "http://127.0.0.1:8775", "api_key": "sk_1_secret"})
+    file.write({"api_key": "sk_1_secret", "send_key": "sk_2_secret"})
     assert file.path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError):
         file.write({})
     config = str(tmp_path / "restante.toml")
-    assert connect(config, environ={}).url == "http://127.0.0.1:8775"
+    assert connect(config, environ={}).url == "http://127.0.0.1:1234"
+    assert connect(config, environ={"RESTANTE_HTTP_PORT": "4321"}).url == "http://127.0.0.1:4321"
     assert connect(config, environ={"RESTANTE_URL": "http://other:1/"}).url == "http://other:1"
     file.path.chmod(0o644)
     with pytest.raises(Failure, match="may be read by others") as caught:
@@ -109,6 +113,20 @@ def test_the_operator_file_is_private_and_names_the_center(tmp_path: Path) -> No
     assert caught.value.fix == f"chmod 600 {file.path}"
     everything = {"RESTANTE_URL": "http://other", "RESTANTE_API_KEY": "sk"}
     assert connect(config, environ=everything).url == "http://other"
+
+
+def test_a_running_center_is_found_by_its_note(tmp_path: Path) -> None:
+    OperatorFile(tmp_path / "operator.json").write({"api_key": "sk"})
+    config = str(tmp_path / "restante.toml")
+    (tmp_path / "restante.toml").write_text("[http]\nport = 0\n")
+    note = Running(pid=os.getpid(), url="http://127.0.0.1:5", smpp="127.0.0.1:6", ops="http://127.0.0.1:7")
+    note.write(tmp_path)
+    assert Running.read(tmp_path) == note
+    assert connect(config, environ={}).url == "http://127.0.0.1:5"
+    note.remove(tmp_path)
+    assert Running.read(tmp_path) is None
+    (tmp_path / "running.json").write_text("{}")
+    assert Running.read(tmp_path) is None
 
 
 def test_no_operator_file_says_how_to_make_one(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""`restante serve`: run a center until it is told to stop.
+
+In charge of: the process: signals, log, loop, the note that it runs, and words for what keeps it from starting. Not in
+charge of: the rooms (`../serve.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from .output import ConfigFile, Failure, Json, Output
+from .site import Running, Site, site
+
+if TYPE_CHECKING:
+    from ..api.rooms import ConfigValue
+    from ..config import Config, Loaded
+
+__all__ = ["LogForm", "configure_log", "effective_values", "run_center", "serve"]
+
+
+class LogForm(StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def serve(
+    config_file: ConfigFile = None,
+    log: LogForm = typer.Option(LogForm.TEXT, "--log", help="Form of log lines on standard error."),
+    log_level: str = typer.Option("info", "--log-level", help="debug, info, warning or error."),
+    as_json: Json = False,
+) -> None:
+    """Run the center that a configuration describes, until SIGTERM or Ctrl-C."""
+    with Output(as_json) as out:
+        place = site(config_file)
+        configure_log(log, log_level)
+
+        def ready(running: Running) -> None:
+            if as_json:
+                out.document(
+                    {"pid": running.pid, "url": running.url, "smpp": running.smpp, "ops": running.ops}
+                )
+            out.line(f"ready: SMPP {running.smpp}, HTTP {running.url}, operations {running.ops}")
+
+        try:
+            refuse_published(place)
+            run(run_center(place, stopped_by_signals(), ready))
+        except Failure:
+            raise
+        except Exception as error:
+            known = explained_start(error, place)
+            if known is None:
+                raise
+            raise known from error
+
+
+def run(work: Coroutine[None, None, None]) -> None:
+    """Run a coroutine on uvloop."""
+    import uvloop
+
+    uvloop.run(work)
+
+
+def stopped_by_signals() -> Callable[[asyncio.Event], None]:
+    """Make SIGTERM and SIGINT set an event of the running loop."""
+
+    def arm(stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+
+    return arm
+
+
+async def run_center(
+    place: Site, arm: Callable[[asyncio.Event], None], ready: Callable[[Running], None]
+) -> None:
+    """Serve until the event that `arm` is given is set. `ready` is called when all doors are open."""
+    from ..serve import Addresses
+    from ..serve import serve as serve_rooms
+
+    stop = asyncio.Event()
+    arm(stop)
+    noted: list[Running] = []
+
+    def opened(addresses: Addresses) -> None:
+        running = Running.of(place.config, addresses)
+        running.write(place.folder)
+        noted.append(running)
+        ready(running)
+
+    try:
+        await serve_rooms(
+            place.config,
+            key_file=place.key_file,
+            environ=os.environ,
+            stop=stop,
+            ready=opened,
+            effective=lambda: effective_values(place.loaded),
+        )
+    finally:
+        for running in noted:
+            with contextlib.suppress(OSError):
+                running.remove(place.folder)
+
+
+def effective_values(loaded: Loaded[Config]) -> list[ConfigValue]:
+    """The configuration as the admin API shows it."""
+    from ..api.rooms import ConfigValue
+    from .config import plain
+
+    return [
+        ConfigValue(one.key.name, plain(one.shown), one.source, one.key.description) for one in loaded.values
+    ]
+
+
+def refuse_published(place: Site) -> None:
+    """Refuse a database with passwords that everybody can read in our source. Raises Failure."""
+    from .database import published_accounts
+
+    known = published_accounts(place)
+    if known:
+        names = ", ".join(known)
+        raise Failure(
+            f"the accounts {names} have the demo's passwords, which are published",
+            fix=f"with the demo stopped, start over with `restante init`; or run it as what it is: "
+            f"restante demo --keep {place.folder}",
+        )
+
+
+def explained_start(error: Exception, place: Site) -> Failure | None:
+    """Why a center does not start, with the fix; None for what nobody foresaw."""
+    from ..access.sealing import KeyFileRefused
+    from ..store.store import StoreRefused
+
+    if isinstance(error, StoreRefused):
+        fix = (
+            f"restante db upgrade --config {place.folder / 'restante.toml'}"
+            if "db upgrade" in str(error)
+            else ""
+        )
+        return Failure(str(error), fix=fix)
+    if isinstance(error, KeyFileRefused):
+        return Failure(str(error), fix="restante doctor names the file and its mode")
+    if isinstance(error, OSError):
+        return Failure(f"a door does not open: {error}", fix="restante doctor names who holds a port")
+    return None
+
+
+def configure_log(form: LogForm, level: str) -> None:
+    """Send log lines to standard error."""
+    import structlog
+
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise typer.BadParameter(f"{level!r} is not debug, info, warning or error", param_hint="--log-level")
+    logging.basicConfig(stream=sys.stderr, level=max(number, logging.INFO), format="%(name)s: %(message)s")
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if form is LogForm.JSON
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

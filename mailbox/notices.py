@@ -108,7 +108,7 @@ class Notices:
         now = self._store.clock.now_ms()
         box = boxes[0]
         latest = now - self._settings.notice_interval_s * 1000
-        due = box["notify"] and box["unread"] and box["deposited_at"] > box["notified_at"]
+        due = box["notify"] and box["unread"] and box["deposited_at"]
         if not due or box["notified_at"] > latest:
             return 0
         params: dict[str, object] = {"subscriber": subscriber, "latest": latest, "at": now}

@@ -272,7 +272,10 @@ REMOVE_PARTS = Sql(
 
 BURY = Sql(
     "mailbox: remember what was removed",
-    insert(mailbox_gone).values(
+    # Inline: nobody wants the computed key returned.
+    insert(mailbox_gone)
+    .inline()
+    .values(
         subscriber=subscriber_id(),
         modseq=modseq(_back()),
         item=bindparam("item", type_=BigInteger),
@@ -425,8 +428,8 @@ NOTIFIED = Sql(
         _m.subscriber == subscriber_id(),
         _m.notify == ONE,
         _m.unread > ZERO,
-        _m.deposited_at > _m.notified_at,
+        _m.deposited_at > ZERO,
         _m.notified_at <= bindparam("latest", type_=BigInteger),
     )
-    .values(notified_at=bindparam("at", type_=BigInteger)),
+    .values(notified_at=bindparam("at", type_=BigInteger), deposited_at=ZERO),
 )

@@ -29,7 +29,8 @@ mailbox = Table(
     Column("total", Integer, nullable=False),  # leaders outside the bin
     Column("bytes", BigInteger, nullable=False),  # of all items, the bin included
     Column("pruned", BigInteger, nullable=False),  # rows of mailbox_gone up to this modseq were deleted
-    Column("deposited_at", BigInteger, nullable=False),  # UTC epoch milliseconds, as all times
+    # UTC epoch milliseconds, as all times: last deposit that no notice told of; 0: none.
+    Column("deposited_at", BigInteger, nullable=False),
     Column("notified_at", BigInteger, nullable=False),  # last notice to the handset; 0: none
     # What the subscriber chose.
     Column("retention_days", Integer, nullable=False),  # 0: as the center does

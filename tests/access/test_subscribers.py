@@ -28,17 +28,17 @@ BOB = "+447700900002"
 OUTSIDE = "+33600000001"
 
 
-def run(database: str, story: Callable[[Center], Awaitable[None]], **settings: object) -> None:
+def run(url: str, story: Callable[[Center], Awaitable[None]], **settings: object) -> None:
     async def told() -> None:
         async with center(
-            database, subscriber_settings=SubscriberSettings(**settings) if settings else None
+            url, subscriber_settings=SubscriberSettings(**settings) if settings else None
         ) as c:
             await story(c)
 
     asyncio.run(told())
 
 
-def test_provisioned_subscribers_are_found_by_number_id_and_card(database: str):
+def test_provisioned_subscribers_are_found_by_number_id_and_card(store_url: str):
     async def story(c: Center) -> None:
         made = await c.subscribers.provision([ALICE, BOB], imsi="234150000000001")
         assert made.id == f"sub_{made.number}"
@@ -48,10 +48,10 @@ def test_provisioned_subscribers_are_found_by_number_id_and_card(database: str):
         assert (await c.subscribers.by_imsi("234150000000001")) == made
         assert await c.subscribers.find(OUTSIDE) is None
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_a_taken_number_or_card_is_refused_and_nothing_is_left_behind(database: str):
+def test_a_taken_number_or_card_is_refused_and_nothing_is_left_behind(store_url: str):
     async def story(c: Center) -> None:
         await c.subscribers.provision([ALICE], imsi="234150000000001")
         with pytest.raises(NumberTaken):
@@ -61,23 +61,23 @@ def test_a_taken_number_or_card_is_refused_and_nothing_is_left_behind(database: 
         assert await c.subscribers.find(BOB) is None
         assert len(await c.subscribers.page()) == 1
 
-    run(database, story)
+    run(store_url, story)
 
 
 @pytest.mark.parametrize(
     "bad", ["", "447700900001", "+0447700900", "+44x", "+44", "@Shop", "12345", "+" + "1" * 16]
 )
-def test_only_numbers_in_normal_form_can_be_provisioned(empty_sqlite, tmp_path, bad: str):
+def test_only_numbers_in_normal_form_can_be_provisioned(sqlite_url: str, bad: str):
     async def story(c: Center) -> None:
         with pytest.raises(InvalidSubscriber):
             await c.subscribers.provision([bad])
         with pytest.raises(InvalidSubscriber):
             await c.subscribers.provision([ALICE], imsi="12x")
 
-    run(f"sqlite:///{tmp_path / 'one.sqlite'}", story)
+    run(sqlite_url, story)
 
 
-def test_first_use_makes_a_subscriber_inside_own_ranges_only(database: str):
+def test_first_use_makes_a_subscriber_inside_own_ranges_only(store_url: str):
     async def story(c: Center) -> None:
         made = await c.subscribers.resolve(ALICE)
         assert made is not None
@@ -87,19 +87,19 @@ def test_first_use_makes_a_subscriber_inside_own_ranges_only(database: str):
         c.ranges.use([NumberRange(1, RangeModel(prefix="+447700900", first_use=False))])
         assert await c.subscribers.resolve(BOB) is None
 
-    run(database, story, first_use=True)
+    run(store_url, story, first_use=True)
 
 
-def test_two_first_uses_at_once_make_one_subscriber(database: str):
+def test_two_first_uses_at_once_make_one_subscriber(store_url: str):
     async def story(c: Center) -> None:
         found = await asyncio.gather(*(c.subscribers.resolve(ALICE) for _ in range(8)))
         assert len({one.number for one in found if one}) == 1
         assert None not in found
 
-    run(database, story, first_use=True)
+    run(store_url, story, first_use=True)
 
 
-def test_a_suspended_subscriber_comes_back_and_a_closed_one_does_not(database: str):
+def test_a_suspended_subscriber_comes_back_and_a_closed_one_does_not(store_url: str):
     async def story(c: Center) -> None:
         told: list[Subscriber] = []
         c.subscribers.on_barred(told.append)
@@ -116,10 +116,10 @@ def test_a_suspended_subscriber_comes_back_and_a_closed_one_does_not(database: s
                 await edit(made.number)
         assert (await c.subscribers.find(ALICE)).closed  # messages to it fail, they make no new subscriber
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_a_closed_number_stays_closed_on_first_use_and_is_free_to_be_given_again(database: str):
+def test_a_closed_number_stays_closed_on_first_use_and_is_free_to_be_given_again(store_url: str):
     async def story(c: Center) -> None:
         old = await c.subscriber(ALICE)
         await c.subscribers.close(old.number)
@@ -129,10 +129,10 @@ def test_a_closed_number_stays_closed_on_first_use_and_is_free_to_be_given_again
         assert (await c.subscribers.find(ALICE)) == new
         assert (await c.subscribers.get(old.number)).numbers == ()
 
-    run(database, story, first_use=True)
+    run(store_url, story, first_use=True)
 
 
-def test_a_changed_card_seals_and_a_first_card_is_learned(database: str):
+def test_a_changed_card_seals_and_a_first_card_is_learned(store_url: str):
     async def story(c: Center) -> None:
         told: list[Subscriber] = []
         c.subscribers.on_barred(told.append)
@@ -146,10 +146,10 @@ def test_a_changed_card_seals_and_a_first_card_is_learned(database: str):
         assert (await c.subscribers.find(ALICE)) == heir
         assert heir.imsi == "234150000000002"
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_port_out_of_one_number_leaves_the_others_with_a_successor(database: str):
+def test_port_out_of_one_number_leaves_the_others_with_a_successor(store_url: str):
     async def story(c: Center) -> None:
         made = await c.subscribers.provision([ALICE, BOB], imsi="234150000000001")
         closed, heir = await c.subscribers.port_out(ALICE)
@@ -161,10 +161,10 @@ def test_port_out_of_one_number_leaves_the_others_with_a_successor(database: str
         assert alone.number == heir.number
         assert alone.successor == 0
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_a_reassigned_number_has_a_new_subscriber(database: str):
+def test_a_reassigned_number_has_a_new_subscriber(store_url: str):
     async def story(c: Center) -> None:
         made = await c.subscribers.provision([ALICE, BOB], imsi="234150000000001")
         closed, new, rest = await c.subscribers.reassign(ALICE, imsi="234150000000009")
@@ -176,10 +176,10 @@ def test_a_reassigned_number_has_a_new_subscriber(database: str):
         with pytest.raises(SubscriberNotFound):
             await c.subscribers.reassign(OUTSIDE)
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_an_edit_of_an_old_version_is_refused_and_carries_no_audit_row(database: str):
+def test_an_edit_of_an_old_version_is_refused_and_carries_no_audit_row(store_url: str):
     async def story(c: Center) -> None:
         made = await c.subscriber(ALICE)
         await c.subscribers.suspend(made.number)
@@ -191,10 +191,10 @@ def test_an_edit_of_an_old_version_is_refused_and_carries_no_audit_row(database:
             await c.subscribers.close(made.number, writes=[impossible])
         assert not (await c.subscribers.get(made.number)).closed
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_an_edit_counts_at_once_for_look_ups(database: str):
+def test_an_edit_counts_at_once_for_look_ups(store_url: str):
     async def story(c: Center) -> None:
         assert await c.subscribers.find(ALICE) is None
         made = await c.subscriber(ALICE)  # what was remembered as nobody is forgotten
@@ -203,10 +203,10 @@ def test_an_edit_counts_at_once_for_look_ups(database: str):
         assert (await c.subscribers.find(ALICE)).closed
         assert (await c.subscribers.get(made.number)).closed
 
-    run(database, story, cache_ms=60_000)
+    run(store_url, story, cache_ms=60_000)
 
 
-def test_the_memory_of_look_ups_is_bounded_and_ends(tmp_path):
+def test_the_memory_of_look_ups_is_bounded_and_ends(sqlite_url: str):
     async def story(c: Center) -> None:
         made = await c.subscriber(ALICE)
         for at in range(300):
@@ -227,10 +227,10 @@ def test_the_memory_of_look_ups_is_bounded_and_ends(tmp_path):
         await c.subscribers.find(ALICE)
         assert asked
 
-    run(f"sqlite:///{tmp_path / 'one.sqlite'}", story, cache_entries=100, cache_ms=1000)
+    run(sqlite_url, story, cache_entries=100, cache_ms=1000)
 
 
-def test_a_file_of_numbers_is_provisioned_row_by_row(database: str):
+def test_a_file_of_numbers_is_provisioned_row_by_row(store_url: str):
     async def story(c: Center) -> None:
         await c.subscriber(ALICE)
         rows = [(f"+4477009{at:05}", "") for at in range(10, 240)]
@@ -252,10 +252,10 @@ def test_a_file_of_numbers_is_provisioned_row_by_row(database: str):
         assert len(set(made)) == len(rows) - 4
         assert (await c.subscribers.find(rows[9][0])).imsi == "234150000000001"
 
-    run(database, story)
+    run(store_url, story)
 
 
-def test_pages_by_id_state_and_prefix(database: str):
+def test_pages_by_id_state_and_prefix(store_url: str):
     async def story(c: Center) -> None:
         made = [await c.subscriber(f"+4477009000{at:02}") for at in range(7)]
         await c.subscribers.close(made[3].number)
@@ -273,4 +273,4 @@ def test_pages_by_id_state_and_prefix(database: str):
         with pytest.raises(NumberTaken):
             await c.subscribers.add_number(made[0].number, made[1].numbers[0])
 
-    run(database, story)
+    run(store_url, story)

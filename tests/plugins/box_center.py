@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import select
+from store_plugin import StepClock
 
 from restante.access.accounts import Account, AccountModel
 from restante.access.ranges import NumberRange, NumberRanges, RangeModel
@@ -33,12 +31,11 @@ from restante.mailbox.settings import MailboxSettings
 from restante.message import Address, Event, Ingress, Kind, Message, Role
 from restante.outlet import Delivery, Outcome, Result
 from restante.smsc.receipts import Receipts
-from restante.store import migrate, tables
+from restante.store import tables
 from restante.store.settings import StoreSettings
 from restante.store.statement import Query
 from restante.store.store import Answer, Release
 
-START_MS = 1_790_000_000_000  # September 2026
 DAY = 86_400_000
 HOUR = 3_600_000
 
@@ -51,44 +48,7 @@ _EVENTS = Query("test: all events", select(tables.event).order_by(tables.event.c
 _QUEUE = Query("test: the queue", select(tables.queue).order_by(tables.queue.c.id))
 
 
-@pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, to copy."""
-    path = tmp_path_factory.mktemp("schema") / "empty.sqlite"
-    migrate.upgrade(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of a migrated database of this test alone."""
-    if request.param == "sqlite":
-        path = tmp_path / "center.sqlite"
-        shutil.copy(request.getfixturevalue("empty_sqlite"), path)
-        yield f"sqlite:///{path}"
-        return
-    url: str = request.getfixturevalue("pg_database")
-    migrate.upgrade(url)
-    yield url
-
-
-class SteppedClock:
-    """Time moves when a test says so."""
-
-    def __init__(self, now: int = START_MS) -> None:
-        self.now = now
-
-    def now_ms(self) -> int:
-        return self.now
-
-    def measured(self, database_ms: int) -> None:
-        pass
-
-    def step(self, ms: int) -> None:
-        self.now += ms
-
-
-def open_store(url: str, clock: SteppedClock) -> Any:
+def open_store(url: str, clock: StepClock) -> Any:
     """The store of that database, not open yet."""
     settings = StoreSettings(url=url, durability="process-crash-only")
     if url.startswith("sqlite"):
@@ -105,7 +65,7 @@ class Center:
     """Everything a test needs."""
 
     store: Any
-    clock: SteppedClock
+    clock: StepClock
     settings: MailboxSettings
     ranges: NumberRanges
     subscribers: Subscribers
@@ -156,13 +116,18 @@ class Center:
         assert outcome.result is Result.STORED, outcome
         return await self.store.apply(release=Release(message.id, self.store.epoch), writes=outcome.writes)
 
-    async def deposit(self, text: str = "Hello", **other: Any) -> Message:
+    async def deposit(self, text: str = "Hello", *, because: str = "absent", **other: Any) -> Message:
         """A message that could not be delivered and lies in its box."""
         message = self.message(text, **other)
         await self.accept(message)
-        assert await self.commit(message, await self.offer(message)) is Answer.STORED
+        assert await self.commit(message, await self.offer(message, because)) is Answer.STORED
         self.clock.step(1)
         return message
+
+    async def pass_time(self, ms: int) -> None:
+        """Let time pass, and the store take notice: it reserves ids with its heartbeat."""
+        self.clock.step(ms)
+        await self.store.beat()
 
     async def subscriber(self, *numbers: str, **other: Any) -> Subscriber:
         """A new subscriber."""
@@ -190,10 +155,10 @@ async def center(
     settings: MailboxSettings | None = None,
     *,
     subscriber_settings: SubscriberSettings | None = None,
-    clock: SteppedClock | None = None,
+    clock: StepClock | None = None,
 ) -> AsyncIterator[Center]:
     """An open center with the own range +447700900."""
-    clock = clock or SteppedClock()
+    clock = clock or StepClock()
     settings = settings or MailboxSettings()
     store = open_store(url, clock)
     await store.open()

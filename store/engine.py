@@ -67,6 +67,8 @@ class Engine(ABC):
     dialect: Dialect
     #: Whether other processes may share the database; if not, every other life is over.
     shared: bool
+    #: Whether retention drops whole days.
+    drops_days: bool
 
     def __init__(
         self,
@@ -126,6 +128,10 @@ class Engine(ABC):
     @abstractmethod
     async def _probe(self) -> str:
         """Say why nothing new should be accepted; "" if nothing speaks against it."""
+
+    @abstractmethod
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
+        """What only this database can do against age: days, vacuum. 0 keeps everything; see `sweep.py`."""
 
     # -------------------------------------------------------------------------------------------- life
 

@@ -1,323 +1,341 @@
-"""What became of a message: its state, its trace, and the search for it.
+"""Where is my message? Messages, their events and their state, read back.
 
-In charge of: reading the message, event and queue rows as one story. Not in charge of: writing them (`writer.py` and
-the rooms above), or who may read them (`api/`). Text is read by a method of its own, because it needs a permission of its
-own.
+In charge of: the view of one message, its trace, searching, and counts for the overview. Not in charge of: who may
+ask and who may see text (`access/permissions.py`), or how it is shown (`api/`, `cli/`).
 
-Theory: there is no state column. The state of a message is that of its FINAL event; without one it is SCHEDULED while
-its queue row waits for its first time, and ENROUTE otherwise. The message row itself is the "accepted" event.
+Nothing stores a message's state: its final event tells it, else its queue row, else it lies in a mailbox or has no
+row any more. Message text is never part of a view; it is asked for by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, func, select
+from sqlalchemy import BigInteger, Integer, and_, bindparam, exists, func, or_, select
 
-from ..message import Event, EventKind, Message, MessageState, id_at
+from ..message import FINAL_STATES, Event, EventKind, Kind, Message, MessageState, id_at
+from . import work
 from .statement import Query, among
 from .store import QueueReason, Store
 from .tables import body, event, message, queue
-from .work import message_of
 
-__all__ = ["Found", "History", "MessageView", "QueueCount", "QueueRow", "Wanted"]
+__all__ = ["Counts", "Filters", "History", "MessageView", "Waiting"]
 
-MAX_PAGE = 200
-_LOOKED_AT = 2000  #: messages one search by state looks at before it gives a shorter page and a cursor
-_MAX_EVENTS = 1000  #: events shown of one message
-
-_ONE = Query("history: a message by id", select(message).where(message.c.id == bindparam("id")))
 _EVENTS = Query(
-    "history: the events of a message in order",
-    select(event)
-    .where(event.c.message == bindparam("id"))
-    .order_by(event.c.at, event.c.sequence)
-    .limit(bindparam("limit", type_=Integer)),
-)
-_TOLD = Query(
-    "history: what the events of some messages say about their state",
+    "history: the events of some messages, in order",
     select(event)
     .where(
         among(event.c.message, "ids"),
         event.c.message >= bindparam("low"),
         event.c.message <= bindparam("high"),
-        event.c.kind.in_([EventKind.FINAL.value, EventKind.STORED.value]),
     )
-    .order_by(event.c.at, event.c.sequence),
+    .order_by(event.c.message, event.c.at, event.c.sequence),
 )
-_QUEUED = Query("history: their queue rows", select(queue).where(among(queue.c.id, "ids")))
+_QUEUED = Query("history: queue rows of some messages", select(queue).where(among(queue.c.id, "ids")))
 _CHILDREN = Query(
-    "history: receipts about a message, or the rows of a submit_multi",
-    select(message)
-    .where(message.c.parent == bindparam("id"), message.c.parent != 0)
+    "history: the messages under one public id",
+    select(message.c.id)
+    .where(
+        message.c.parent == bindparam("public_id"), message.c.parent != 0, message.c.kind == int(Kind.MESSAGE)
+    )
     .order_by(message.c.id)
-    .limit(100),
-)
-_TEXT = Query(
-    "history: the newest text of a message",
-    select(body.c.payload).where(body.c.message == bindparam("id")).order_by(body.c.version.desc()).limit(1),
-)
-_BY_REASON = Query(
-    "history: the queue by reason",
-    select(
-        queue.c.reason,
-        func.count().label("number"),
-        func.min(queue.c.due_at).label("first_due_at"),
-        func.min(queue.c.id).label("oldest"),
-    ).group_by(queue.c.reason),
-)
-_ITEMS = Query(
-    "history: queue rows of a reason, by id",
-    select(queue)
-    .where(queue.c.reason == bindparam("reason"), queue.c.id > bindparam("after"))
-    .order_by(queue.c.id)
     .limit(bindparam("limit", type_=Integer)),
 )
-_ENDINGS = Query(
-    "history: endings of recent messages by state",
-    select(event.c.state, func.count().label("number"))
-    .where(event.c.message >= bindparam("low"), event.c.kind == EventKind.FINAL.value)
-    .group_by(event.c.state),
+_RECEIPTS = Query(
+    "history: the receipts about one message",
+    select(message.c.id)
+    .where(message.c.parent == bindparam("about"), message.c.parent != 0, message.c.kind == int(Kind.RECEIPT))
+    .order_by(message.c.id)
+    .limit(bindparam("limit", type_=Integer)),
+)
+_WAITING = Query(
+    "history: what waits, by reason",
+    select(
+        queue.c.reason,
+        func.count().label("messages"),
+        func.min(queue.c.due_at).label("next_due"),
+        func.min(queue.c.id).label("oldest"),
+    )
+    .group_by(queue.c.reason)
+    .order_by(queue.c.reason),
+)
+_DUE_IN = Query(
+    "history: what waits, by the minutes until it is due",
+    select(
+        ((queue.c.due_at - bindparam("now", type_=BigInteger)) // 60_000).label("minutes"),
+        func.count().label("messages"),
+    )
+    .group_by("minutes")
+    .order_by("minutes"),
 )
 _ACCEPTED = Query(
-    "history: how many messages came since",
-    select(func.count().label("number")).where(message.c.id >= bindparam("low"), message.c.kind == 0),
+    "history: messages accepted, by minute",
+    select((message.c.id // id_at(60_000)).label("minute"), func.count().label("messages"))
+    .where(message.c.id >= bindparam("since"))
+    .group_by("minute")
+    .order_by("minute"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class QueueRow:
-    """What waits."""
-
-    id: int
-    recipient: str
-    due_at: int
-    expires_at: int
-    attempts: int
-    owner: int
-    priority: int
-    reason: str
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> QueueRow:
-        """From its row."""
-        return cls(
-            row["id"],
-            row["recipient"],
-            row["due_at"],
-            row["expires_at"],
-            row["attempts"],
-            row["owner"],
-            row["priority"],
-            row["reason"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCount:
-    """How much waits for one reason."""
-
-    reason: str
-    number: int
-    first_due_at: int
-    oldest_at: int  #: when the oldest was submitted
+_ENDED = Query(
+    "history: messages of that time that ended, by minute and state",
+    select((event.c.at // 60_000).label("minute"), event.c.state, func.count().label("messages"))
+    .where(
+        event.c.message >= bindparam("since"),
+        event.c.at >= bindparam("since_ms", type_=BigInteger),
+        event.c.kind == EventKind.FINAL.value,
+    )
+    .group_by("minute", event.c.state)
+    .order_by("minute"),
+)
+_VERSIONS = Query(
+    "history: every version of a message's text",
+    select(body.c.version, body.c.payload).where(body.c.message == bindparam("id")).order_by(body.c.version),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """A message and what became of it. Its body is empty: see `History.text`."""
+    """One message as people ask about it."""
 
-    message: Message
+    message: Message  #: without its text
     state: MessageState
-    reason: str = ""  #: of the ending
-    final_at: int = 0  #: UTC epoch milliseconds; 0: not ended
-    route: str = ""  #: outlet of the ending
-    attempts: int = 0
-    stored_at: int = 0  #: when it went to the mailbox; 0: it did not
-    queued: QueueRow | None = None  #: its row, while it waits
+    reason: str = ""  #: of its ending, else of its last failure, else why it waits
+    final_at: int = 0  #: UTC epoch milliseconds; 0: not over
+    attempts: int = 0  #: made so far
+    stored_at: int = 0  #: when it came into the recipient's mailbox; 0: never
+    in_mailbox: bool = False  #: it waits there now, as far as events tell
+    queued: bool = False  #: it waits in the queue
+    due_at: int = 0  #: when it is tried next; 0: not in the queue
+    queue_reason: str = ""  #: why it waits there; a QueueReason
+    route: str = ""  #: outlet of the last attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a search looks for. Empty fields are not looked at."""
+class Filters:
+    """What to search for; empty means any. Every filter narrows."""
 
+    id: int = 0
     account: int | None = None
-    sender: str = ""  #: normal form
-    recipient: str = ""  #: normal form
-    kind: int | None = 0  #: message.Kind; None: every kind
-    state: MessageState | None = None
+    sender: str = ""  #: normal form; a trailing * makes it a prefix
+    recipient: str = ""  #: the same
+    states: frozenset[MessageState] = frozenset()
+    kinds: frozenset[Kind] = field(default_factory=lambda: frozenset({Kind.MESSAGE}))  #: empty: every kind
     since: int = 0  #: submitted at or after; UTC epoch milliseconds
     until: int = 0  #: submitted before
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A page of a search, newest first."""
+class Waiting:
+    """Part of the queue."""
 
-    items: tuple[MessageView, ...]
-    before: int  #: id to go on before; 0: there is no more
+    reason: str
+    messages: int
+    next_due: int  #: UTC epoch milliseconds
+    oldest: int  #: id of the oldest
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Figures for the overview."""
+
+    waiting: tuple[Waiting, ...]
+    due_in_minutes: Mapping[int, int]  #: minutes from now (negative: late) -> messages
+    accepted: Mapping[int, int]  #: start of a minute, UTC epoch milliseconds -> messages
+    ended: Mapping[int, Mapping[MessageState, int]]  #: the same, by final state
 
 
 class History:
-    """Reads stories. Every method may raise StoreUnavailable."""
+    """Reads one store."""
 
     def __init__(self, store: Store) -> None:
-        """`store` is only read."""
         self._store = store
 
     async def message(self, id: int) -> MessageView | None:
-        """One message, or None if it is not (or no longer) known."""
-        rows = await self._store.fetch(_ONE, id=id)
-        return (await self._views(rows))[0] if rows else None
+        """One message by its own id."""
+        rows = await self._store.fetch(work.MESSAGES, ids=[id], low=id, high=id)
+        views = await self._views(rows)
+        return views[0] if views else None
+
+    async def children(self, public_id: int, limit: int = 1000) -> list[MessageView]:
+        """The messages of a submit_multi, by the id that its submitter was told."""
+        return await self._by_ids(await self._store.fetch(_CHILDREN, public_id=public_id, limit=limit))
+
+    async def receipts(self, id: int, limit: int = 100) -> list[MessageView]:
+        """The receipts about a message."""
+        return await self._by_ids(await self._store.fetch(_RECEIPTS, about=id, limit=limit))
 
     async def trace(self, id: int) -> list[Event]:
-        """Everything that happened to a message, oldest first; empty if it is not known."""
-        rows = await self._store.fetch(_ONE, id=id)
+        """Everything that happened to a message, in order; empty if there is no such message.
+
+        The first event is made from the message itself. What it waits for now is in its view.
+        """
+        rows = await self._store.fetch(work.MESSAGES, ids=[id], low=id, high=id)
         if not rows:
             return []
-        first = message_of(rows[0], b"")
-        events = [event_of(row) for row in await self._store.fetch(_EVENTS, id=id, limit=_MAX_EVENTS)]
-        return [accepted(first), *events]
+        row = rows[0]
+        scheduled = row["schedule_at"] > row["submitted_at"]
+        accepted = Event(
+            message=id,
+            at=row["submitted_at"],
+            kind=EventKind.ACCEPTED,
+            state=MessageState.SCHEDULED if scheduled else MessageState.ENROUTE,
+            account=row["account"],
+            segments=row["segments"],
+            node=id >> 10 & 0x3FF,
+            detail=row["ingress"],
+        )
+        return [accepted, *[_event(found) for found in await self._events([id])]]
 
-    async def children(self, id: int) -> list[MessageView]:
-        """Receipts about a message, or the messages of a submit_multi."""
-        return await self._views(await self._store.fetch(_CHILDREN, id=id))
+    async def search(self, filters: Filters, before: int = 0, limit: int = 50) -> list[MessageView]:
+        """Messages newest first; `before` is the id of the last one of the previous page."""
+        m = message.c
+        conditions = [m.id < before] if before else []
+        if filters.id:
+            conditions.append(or_(m.id == filters.id, and_(m.parent == filters.id, m.parent != 0)))
+        if filters.account is not None:
+            conditions.append(m.account == filters.account)
+        for column, wanted in ((m.sender, filters.sender), (m.recipient, filters.recipient)):
+            if wanted.endswith("*"):
+                conditions.append(column.startswith(wanted[:-1], autoescape=True))
+            elif wanted:
+                conditions.append(column == wanted)
+        if filters.kinds:
+            conditions.append(m.kind.in_(sorted(int(kind) for kind in filters.kinds)))
+        if filters.since:
+            conditions.append(m.id >= id_at(filters.since))
+        if filters.until:
+            conditions.append(m.id < id_at(filters.until))
+        if filters.states:
+            conditions.append(_in_state(filters.states, self._store.clock.now_ms()))
+        found = select(message).where(*conditions).order_by(m.id.desc()).limit(limit)
+        return await self._views(await self._store.fetch(found))
 
-    async def text(self, id: int) -> bytes | None:
-        """The newest body; None if it is unknown or past its retention."""
-        rows = await self._store.fetch(_TEXT, id=id)
-        return bytes(rows[0]["payload"]) if rows else None
+    async def texts(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The newest text of each message that still has one. Whoever calls has checked the permission."""
+        if not ids:
+            return {}
+        rows = await self._store.fetch(work.BODIES, ids=list(ids), low=min(ids), high=max(ids))
+        return {row["message"]: row["payload"] for row in rows}
 
-    async def search(self, wanted: Wanted, *, before: int = 0, limit: int = 50) -> Found:
-        """A page of messages before an id, newest first. One by state may be short and still have more."""
-        limit = max(1, min(limit, MAX_PAGE))
-        items: list[MessageView] = []
-        looked_at = 0
-        while True:
-            rows = await self._store.fetch(_search(wanted, before, limit + 1))
-            more = len(rows) > limit
-            rows = rows[:limit]
-            looked_at += len(rows)
-            for view in await self._views(rows):
-                before = view.message.id
-                if wanted.state is None or view.state is wanted.state:
-                    items.append(view)
-                if len(items) == limit:
-                    return Found(tuple(items), before if more or view is not items[-1] else 0)
-            if not more:
-                return Found(tuple(items), 0)
-            if looked_at >= _LOOKED_AT:
-                return Found(tuple(items), before)
+    async def text_versions(self, id: int) -> dict[int, bytes]:
+        """Every version of one message's text, by number; 0 is what was submitted."""
+        return {row["version"]: row["payload"] for row in await self._store.fetch(_VERSIONS, id=id)}
+
+    async def waiting(self) -> tuple[Waiting, ...]:
+        """What waits in the queue, by reason."""
+        rows = await self._store.fetch(_WAITING)
+        return tuple(Waiting(row["reason"], row["messages"], row["next_due"], row["oldest"]) for row in rows)
+
+    async def counts(self, minutes: int = 10) -> Counts:
+        """Figures of the last minutes. Reads every row of that time: for people, not for a loop."""
+        now = self._store.clock.now_ms()
+        since_ms = now - now % 60_000 - minutes * 60_000
+        due = {row["minutes"]: row["messages"] for row in await self._store.fetch(_DUE_IN, now=now)}
+        accepted = await self._store.fetch(_ACCEPTED, since=id_at(since_ms))
+        ended: dict[int, dict[MessageState, int]] = {}
+        for row in await self._store.fetch(_ENDED, since=id_at(since_ms), since_ms=since_ms):
+            ended.setdefault(row["minute"] * 60_000, {})[MessageState(row["state"])] = row["messages"]
+        return Counts(
+            waiting=await self.waiting(),
+            due_in_minutes=due,
+            accepted={row["minute"] * 60_000: row["messages"] for row in accepted},
+            ended=ended,
+        )
+
+    # ----------------------------------------------------------------------------------------- reading
+
+    async def _events(self, ids: Sequence[int]) -> list[Mapping[str, Any]]:
+        return await self._store.fetch(_EVENTS, ids=list(ids), low=min(ids), high=max(ids))
+
+    async def _by_ids(self, rows: Sequence[Mapping[str, Any]]) -> list[MessageView]:
+        ids = [row["id"] for row in rows]
+        if not ids:
+            return []
+        return await self._views(
+            sorted(
+                await self._store.fetch(work.MESSAGES, ids=ids, low=min(ids), high=max(ids)),
+                key=lambda row: row["id"],
+            )
+        )
 
     async def _views(self, rows: Sequence[Mapping[str, Any]]) -> list[MessageView]:
         if not rows:
             return []
-        ids = [int(row["id"]) for row in rows]
-        told = await self._store.fetch(_TOLD, ids=ids, low=min(ids), high=max(ids))
-        queued = {int(row["id"]): QueueRow.of(row) for row in await self._store.fetch(_QUEUED, ids=ids)}
-        finals: dict[int, Event] = {}
-        stored: dict[int, int] = {}
-        for row in told:
-            said = event_of(row)
-            if said.kind == EventKind.FINAL:
-                finals.setdefault(said.message, said)
-            else:
-                stored.setdefault(said.message, said.at)
-        return [
-            _view(message_of(row, b""), finals.get(id), stored.get(id, 0), queued.get(id))
-            for id, row in zip(ids, rows, strict=True)
-        ]
-
-    # ------------------------------------------------------------------------------------------------ overview
-
-    async def queues(self) -> list[QueueCount]:
-        """How much waits, by reason."""
-        rows = await self._store.fetch(_BY_REASON)
-        return [
-            QueueCount(row["reason"], row["number"], row["first_due_at"], row["oldest"] >> 20) for row in rows
-        ]
-
-    async def queue_items(self, reason: str, *, after: int = 0, limit: int = 50) -> list[QueueRow]:
-        """Rows of one reason by id."""
-        limit = max(1, min(limit, MAX_PAGE))
-        rows = await self._store.fetch(_ITEMS, reason=reason, after=after, limit=limit)
-        return [QueueRow.of(row) for row in rows]
-
-    async def since(self, at: int) -> tuple[int, dict[MessageState, int]]:
-        """Messages submitted at or after a time (UTC epoch milliseconds), and those of them that ended, by state."""
-        low = id_at(at)
-        accepted_rows = await self._store.fetch(_ACCEPTED, low=low)
-        endings = await self._store.fetch(_ENDINGS, low=low)
-        return int(accepted_rows[0]["number"]), {
-            MessageState(row["state"]): int(row["number"]) for row in endings
-        }
+        ids = [row["id"] for row in rows]
+        queued = {row["id"]: row for row in await self._store.fetch(_QUEUED, ids=ids)}
+        events: dict[int, list[Mapping[str, Any]]] = {}
+        for row in await self._events(ids):
+            events.setdefault(row["message"], []).append(row)
+        now = self._store.clock.now_ms()
+        return [_view(row, events.get(row["id"], []), queued.get(row["id"]), now) for row in rows]
 
 
-def _search(wanted: Wanted, before: int, limit: int) -> Any:
-    found = select(message).order_by(message.c.id.desc()).limit(limit)
-    if wanted.account is not None:
-        found = found.where(message.c.account == wanted.account)
-    if wanted.sender:
-        found = found.where(message.c.sender == wanted.sender)
-    if wanted.recipient:
-        found = found.where(message.c.recipient == wanted.recipient)
-    if wanted.kind is not None:
-        found = found.where(message.c.kind == wanted.kind)
-    if wanted.since:
-        found = found.where(message.c.id >= id_at(wanted.since))
-    upper = min(filter(None, (before, id_at(wanted.until) if wanted.until else 0)), default=0)
-    if upper:
-        found = found.where(message.c.id < upper)
-    return found
+def _event(row: Mapping[str, Any]) -> Event:
+    return Event(**{name: value for name, value in row.items() if name != "sequence"})
 
 
-def _view(found: Message, final: Event | None, stored_at: int, queued: QueueRow | None) -> MessageView:
+def _in_state(states: frozenset[MessageState], now_ms: int) -> Any:
+    """Messages whose state is one of these; see `_view`."""
+    m = message.c
+    over = exists().where(event.c.message == m.id, event.c.kind == EventKind.FINAL.value)
+    ends = sorted(int(state) for state in states & FINAL_STATES)
+    scheduled = exists().where(
+        queue.c.id == m.id,
+        queue.c.attempts == 0,
+        queue.c.reason == QueueReason.SCHEDULED,
+        queue.c.due_at > now_ms,
+    )
+    options: list[Any] = []
+    if ends:
+        options.append(over.where(event.c.state.in_(ends)))
+    if MessageState.SCHEDULED in states:
+        options.append(scheduled)
+    if MessageState.ENROUTE in states:
+        options.append(and_(~over, ~scheduled))
+    return or_(False, *options)
+
+
+def _view(
+    row: Mapping[str, Any], events: Sequence[Mapping[str, Any]], queued: Mapping[str, Any] | None, now_ms: int
+) -> MessageView:
+    """Derive a message's state from its rows."""
+    final: Mapping[str, Any] | None = None
+    stored_at = attempts = 0
+    reason = route = ""
+    for one in events:
+        kind = one["kind"]
+        attempts = max(attempts, one["attempt"])
+        route = one["route"] or route
+        if kind == EventKind.FINAL:
+            final = one
+        elif kind == EventKind.STORED:
+            stored_at = one["at"]
+        elif kind == EventKind.ATTEMPT:
+            reason = one["reason"]
     if final is not None:
-        return MessageView(
-            found,
-            MessageState(final.state),
-            final.reason,
-            final.at,
-            final.route,
-            final.attempt,
-            stored_at,
-            queued,
-        )
-    state = MessageState.ENROUTE
-    if queued is not None and queued.reason == QueueReason.SCHEDULED:
+        state, reason = MessageState(final["state"]), final["reason"]
+    elif (
+        queued is not None
+        and queued["reason"] == QueueReason.SCHEDULED
+        and not queued["attempts"]
+        and queued["due_at"] > now_ms
+    ):
         state = MessageState.SCHEDULED
+    else:
+        state = MessageState.ENROUTE
+    if queued is not None:
+        attempts = max(attempts, queued["attempts"])
     return MessageView(
-        found, state, attempts=queued.attempts if queued else 0, stored_at=stored_at, queued=queued
-    )
-
-
-def accepted(found: Message) -> Event:
-    """The event that the message row itself is."""
-    return Event(
-        found.id,
-        found.submitted_at,
-        EventKind.ACCEPTED,
-        state=MessageState.SCHEDULED if found.schedule_at else MessageState.ENROUTE,
-        account=found.account,
-        segments=found.segments,
-        detail=found.ingress,
-    )
-
-
-def event_of(row: Mapping[str, Any]) -> Event:
-    """From its row."""
-    return Event(
-        row["message"],
-        row["at"],
-        row["kind"],
-        row["state"],
-        row["reason"],
-        row["attempt"],
-        row["account"],
-        row["segments"],
-        row["route"],
-        row["node"],
-        row["detail"],
+        message=work.message_of(row, b""),
+        state=state,
+        reason=reason or (queued["reason"] if queued is not None else ""),
+        final_at=final["at"] if final is not None else 0,
+        attempts=attempts,
+        stored_at=stored_at,
+        in_mailbox=bool(stored_at) and final is None,
+        queued=queued is not None,
+        due_at=queued["due_at"] if queued is not None else 0,
+        queue_reason=queued["reason"] if queued is not None else "",
+        route=route,
     )

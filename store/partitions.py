@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from ..message import id_at
 from .server import Connection
 
-__all__ = ["DAY_MS", "TABLES", "days_of", "drop", "ensure", "first_id"]
+__all__ = ["DAY_MS", "TABLES", "days_of", "drop_before", "ensure", "first_id"]
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,20 @@ async def _make(connection: Connection, table: str, column: str, day: str) -> in
     return 1
 
 
-async def drop(connection: Connection, table: str, day: str) -> None:
-    """Drop a day."""
-    async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
-        await connection.execute(f"DROP TABLE IF EXISTS {table}_{day}")
+async def drop_before(connection: Connection, table: str, before_ms: int) -> int:
+    """Drop the days that ended by `before_ms` and that nothing in the queue belongs to; how many."""
+    dropped = 0
+    for day in await days_of(connection, table):
+        low = first_id(day)
+        high = low + id_at(DAY_MS)
+        if high > id_at(before_ms):
+            break
+        waiting = "SELECT EXISTS (SELECT FROM queue WHERE id >= $1 AND id < $2)"
+        if await connection.fetchval(waiting, low, high):
+            continue
+        async with connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+            await connection.execute(f"DROP TABLE {table}_{day}")
+        log.info("%s of %s is dropped", table, day)
+        dropped += 1
+    return dropped

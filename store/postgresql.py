@@ -45,6 +45,9 @@ BACKOFF_S = (0.05, 2.0)
 STATEMENT_MS = 60_000
 IDLE_IN_TRANSACTION_MS = 60_000
 
+#: Any number for the advisory lock of housekeeping.
+HOUSE_LOCK = 0x486F757365
+
 #: A claim must read the due index from its low end and stop; the planner likes to sort instead.
 _PLAN_SETTINGS = {"enable_sort": "off", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 _SESSION_SETTINGS = {
@@ -78,6 +81,7 @@ class PostgresqlStore(Engine):
 
     dialect = POSTGRESQL
     shared = True
+    drops_days = True
 
     _writing: Connection | None = None
     _work: Pool | None = None
@@ -359,6 +363,25 @@ class PostgresqlStore(Engine):
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             raise StoreUnavailable(f"the database: {error or type(error).__name__}") from error
         return [dict(row) for row in rows]
+
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
+        """Make days ahead, drop days that are over, vacuum the queue. One node at a time does it."""
+        if self._work is None:
+            raise StoreUnavailable("the store is not open")
+        try:
+            async with self._work.acquire(timeout=CONNECT_S) as connection:
+                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", HOUSE_LOCK):
+                    return
+                try:
+                    await partitions.ensure(connection, now_ms, self.settings.retention.partitions_ahead_days)
+                    for table in partitions.TABLES:
+                        before = text_before if table == "body" else history_before
+                        await partitions.drop_before(connection, table, before)
+                    await connection.execute("VACUUM (INDEX_CLEANUP ON, ANALYZE) queue")
+                finally:
+                    await connection.execute("SELECT pg_advisory_unlock($1)", HOUSE_LOCK)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise StoreUnavailable(f"housekeeping: {error or type(error).__name__}") from error
 
     async def _probe(self) -> str:
         """See `Engine._probe`: the writing connection stands; after a full disk, room is tried for."""

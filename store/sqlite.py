@@ -60,6 +60,11 @@ STEPS_PER_LOOK = 20_000
 #: Free pages below which a database with a size limit counts as full.
 SPARE_PAGES = 256
 
+#: Freed pages: as many stay for the rows that come, and as many go to the disk in one step, at most so often a round.
+KEPT_PAGES = 4_096
+VACUUM_PAGES = 128
+VACUUM_CHUNKS = 200
+
 _FULL = sqlite3.SQLITE_FULL
 _IOERR = sqlite3.SQLITE_IOERR
 
@@ -103,6 +108,7 @@ class SqliteStore(Engine):
 
     dialect = SQLITE
     shared = False
+    drops_days = False
 
     _connection: sqlite3.Connection | None = None  #: used by the writer thread only
     _thread: threading.Thread | None = None
@@ -459,6 +465,22 @@ class SqliteStore(Engine):
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreUnavailable(f"a read took longer than {self.settings.read_s:g} s") from error
             raise StoreUnavailable(str(error)) from error
+
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
+        """Give a few freed pages back to the disk; rows are deleted in chunks by `sweep.py`."""
+        for _chunk in range(VACUUM_CHUNKS):
+            await self._quiet()
+            if not await self._on_writer(self._vacuum):
+                return
+
+    def _vacuum(self) -> bool:
+        """(writer thread) Free some pages; False if few are left. Some stay for the rows that come."""
+        connection = self._ready()
+        spare = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        if spare <= KEPT_PAGES:
+            return False
+        connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        return True
 
     async def _probe(self) -> str:
         """See `Engine._probe`: room on the disk, room below the size limit, size of the log."""

@@ -133,7 +133,7 @@ class StoreRefused(Exception):
     """The store does not open: the text says why and which command or setting mends it."""
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(OSError):
     """A read took too long or found no database; nothing is known about its answer."""
 
 

@@ -149,6 +149,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("owner <> 0"),
     )
     op.create_index("ix_queue_recipient_id", "queue", ["recipient", "id"], unique=False)
+    op.create_table(
+        "recipient",
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("next_try", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.SmallInteger(), nullable=False),
+        sa.Column("outlet", sa.Text(), nullable=False),
+        sa.Column("alert_wanted", sa.SmallInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_recipient")),
+    )
+    op.create_index("ix_recipient_outlet", "recipient", ["outlet"], unique=False)
     if op.get_bind().dialect.name == "postgresql":
         on_postgresql()
 
@@ -166,5 +178,5 @@ def on_postgresql() -> None:
 
 
 def downgrade() -> None:
-    for table in ("queue", "node", "idempotency", "event", "body", "message"):
+    for table in ("recipient", "queue", "node", "idempotency", "event", "body", "message"):
         op.drop_table(table)

@@ -86,13 +86,13 @@ class Attempts:
         self._places: OrderedDict[str, _Place] = OrderedDict()
 
     def begin(self, place: str, name: str) -> float | None:
-        """Ask for a try: seconds to wait before it is made, or None: refused. It counts as failed until `succeeded`."""
+        """Ask for a try: seconds to wait before it is made, or None: refused. For the pair it counts as failed until
+        `succeeded`."""
         settings = self._settings
         now = self._monotonic()
-        pair = self._pair(place, name, now)
-        level = self._level(place, now)
-        if not pair.welcome and level >= settings.address_failures:
+        if self.is_barred(place, name):
             return None
+        pair = self._pair(place, name, now)
         turn = max(now, pair.next_at)
         if turn - now > settings.longest_delay_s:
             return None
@@ -101,16 +101,27 @@ class Attempts:
         over = pair.failures - settings.free_failures
         if over >= 0:
             pair.next_at = turn + min(settings.longest_delay_s, settings.first_delay_s * 2.0 ** min(over, 30))
-        self._places[place].level += 1
         return turn - now
+
+    def is_barred(self, place: str, name: str) -> bool:
+        """True if the address has failed too often over all names. To be asked again when the turn has come: many tries
+        may have begun before the first of them failed."""
+        now = self._monotonic()
+        return (
+            self._level(place, now) >= self._settings.address_failures
+            and not self._pair(place, name, now).welcome
+        )
+
+    def failed(self, place: str) -> None:
+        """A try was wrong: it counts for the address."""
+        self._level(place, self._monotonic())
+        self._places[place].level += 1
 
     def succeeded(self, place: str, name: str) -> None:
         """The last try was right: the pair starts anew."""
         now = self._monotonic()
         pair = self._pair(place, name, now)
         pair.failures, pair.next_at, pair.welcome = 0, 0.0, True
-        self._level(place, now)
-        self._places[place].level = max(0.0, self._places[place].level - 1)
 
     def _pair(self, place: str, name: str, now: float) -> _Pair:
         key = (place, name)

@@ -331,8 +331,10 @@ class Credentials:
                 await self._sleep(wait)
         row = next((row for row in rows if hmac.compare_digest(self._known.get(row["id"], b""), mark)), None)
         if row is None:
-            row = await self._work_out(rows, secret, place)
+            row = await self._work_out(rows, secret, place, name)
             if row is None:
+                if place:
+                    self._attempts.failed(place)
                 return False
             self._remember(row["id"], mark)
         if place:
@@ -341,10 +343,14 @@ class Credentials:
         return True
 
     async def _work_out(
-        self, rows: Sequence[Mapping[str, Any]], secret: str, place: str
+        self, rows: Sequence[Mapping[str, Any]], secret: str, place: str, name: str
     ) -> Mapping[str, Any] | None:
         """The row whose password it is, by argon2id."""
-        found = await self._hashing.find([row["hash"] for row in rows], secret, place)
+
+        def barred() -> bool:
+            return bool(place) and self._attempts.is_barred(place, name)
+
+        found = await self._hashing.find([row["hash"] for row in rows], secret, place, barred)
         if found is None:
             return None
         row = rows[found]

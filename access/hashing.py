@@ -52,11 +52,15 @@ class Hashing:
         """Hash a password."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
 
-    async def find(self, hashes: Sequence[str], password: str, place: str) -> int | None:
+    async def find(
+        self, hashes: Sequence[str], password: str, place: str, barred: Callable[[], bool] = lambda: False
+    ) -> int | None:
         """Index of the first hash of `password`, or None; without hashes the decoy is calculated all the same.
-        `place` is where it comes from."""
+        `place` is where it comes from; `barred` is asked when its turn has come: True ends it without calculation."""
         loop = asyncio.get_running_loop()
         async with self._turn(place):
+            if barred():
+                return None
             for index, hashed in enumerate(hashes or [self._decoy]):
                 if await loop.run_in_executor(self._pool, self._matches, hashed, password) and hashes:
                     return index

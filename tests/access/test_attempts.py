@@ -66,13 +66,30 @@ def test_quiet_time_clears_the_pair() -> None:
 
 def test_one_address_may_not_try_every_name_and_known_ones_go_on() -> None:
     counted, ticks = attempts(address_failures=50, forget_after_s=100)
+
+    def tries(place: str, name: str, times: int) -> int:
+        """How many of them were made, all of them wrong."""
+        made = 0
+        for n in range(times):
+            if counted.begin(place, f"{name}{n}") is not None:
+                counted.failed(place)
+                made += 1
+        return made
+
     counted.begin("a", "known")
     counted.succeeded("a", "known")
-    assert [counted.begin("a", f"name{n}") for n in range(60)] == [0] * 50 + [None] * 10
+    assert tries("a", "name", 60) == 50
+    assert counted.is_barred("a", "name99")
     assert counted.begin("a", "known") == 0
+    assert not counted.is_barred("a", "known")
     assert counted.begin("b", "name1") == 0
     ticks.now += 20  # a fifth has run out
-    assert [counted.begin("a", f"later{n}") for n in range(12)] == [0] * 9 + [None] * 3
+    assert tries("a", "later", 12) == 10
+
+
+def test_tries_that_are_under_way_are_no_failures_of_the_address() -> None:
+    counted, _ = attempts(address_failures=50)
+    assert [counted.begin("a", f"name{n}") for n in range(1000)] == [0] * 1000
 
 
 def test_memory_is_bounded() -> None:

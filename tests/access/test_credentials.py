@@ -275,6 +275,42 @@ def test_a_thousand_binds_with_few_calculations(sqlite_copy: Database, argon2: C
     run(sqlite_copy, test)
 
 
+def test_a_flood_of_names_is_cut_off_and_known_names_are_not(
+    sqlite_copy: Database, argon2: CountingHashing
+) -> None:
+    async def test(center: Center) -> None:
+        verify = center.credentials.verify
+        await center.credentials.set_password("acc_1", SMPP, "secret")
+        await center.credentials.set_password("acc_2", SMPP, "secret")
+        assert await verify("acc_1", SMPP, "secret", address="203.0.113.5", name="known")
+        flood = [verify("", SMPP, "wrong", address="203.0.113.5", name=f"name{n}") for n in range(100)]
+        assert not any(await asyncio.gather(*flood))
+        assert argon2.count <= 1 + 10 + CHEAP.per_address  # however many began at once
+        assert not await verify("acc_2", SMPP, "secret", address="203.0.113.5", name="new")
+        assert await verify("acc_1", SMPP, "secret", address="203.0.113.5", name="known")
+        assert await verify("acc_2", SMPP, "secret", address="192.0.2.1", name="new")
+
+    settings = FAST.model_copy(update={"attempts": AttemptSettings(address_failures=10)})
+    run(sqlite_copy, test, settings)
+
+
+def test_more_accounts_than_an_address_may_fail_all_come_back(sqlite_copy: Database) -> None:
+    """Tries under way are no failures."""
+
+    async def test(center: Center) -> None:
+        hashed = await center.credentials.hash("secret")
+        rows = [center.credentials.password_writes(f"acc_{n}", SMPP, hashed) for n in range(60)]
+        await center.store.apply(writes=[write for writes in rows for write in writes])
+        binds = [
+            center.credentials.verify(f"acc_{n}", SMPP, "secret", address="192.0.2.1", name=f"e{n}")
+            for n in range(60)
+        ]
+        assert all(await asyncio.gather(*binds))
+
+    settings = FAST.model_copy(update={"attempts": AttemptSettings(address_failures=20)})
+    run(sqlite_copy, test, settings)
+
+
 def test_one_that_goes_away_does_not_take_the_others_with_it(
     sqlite_copy: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

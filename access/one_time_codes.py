@@ -33,6 +33,7 @@ from ..store.store import Answer, Store
 from .door_tables import one_time_code
 from .keys import derived_key, mac, same
 from .sessions import SessionRefused, random_name
+from .subscriber import Subscriber
 
 __all__ = ["Challenge", "CodeSettings", "OneTimeCodes", "Proof", "Refusal", "TooMany", "network_of"]
 
@@ -167,7 +168,7 @@ _PURGE = Sql(
 )
 
 Send = Callable[[str, str], Awaitable[object]]  #: (number, text)
-Find = Callable[[str], Awaitable[int]]  #: number in normal form -> active subscriber's number, or 0
+Find = Callable[[str], Awaitable[Subscriber | None]]  #: whose is a number in normal form?
 
 
 class OneTimeCodes:
@@ -232,9 +233,9 @@ class OneTimeCodes:
         """Send the code, if the number is a subscriber's. The answer has left by then or leaves meanwhile."""
         try:
             subscriber = await self._find(number)
-            if not subscriber:
+            if subscriber is None or not subscriber.active:
                 return
-            meant = {"key": challenge, "whose": subscriber}
+            meant = {"key": challenge, "whose": subscriber.number}
             if await self._store.apply(writes=[Write(_MEANT, meant, expect=1)]) is Answer.STORED:
                 await self._send(
                     number,
@@ -281,7 +282,8 @@ class OneTimeCodes:
         if answer is Answer.CONFLICT:
             return Proof(refusal=Refusal.EXHAUSTED)
         found = await self._find(row["number"])
-        if not same(right, row["mac"]) or not found or found != row["subscriber"]:
+        known = found is not None and found.active and found.number == row["subscriber"]
+        if not same(right, row["mac"]) or not known:
             left = max(0, TRIES - row["tries"])
             return Proof(refusal=Refusal.INVALID if left else Refusal.EXHAUSTED, tries_left=left)
         answer = await self._store.apply(writes=[Write(_USE, {"key": challenge, "used_at": now}, expect=1)])

@@ -8,12 +8,13 @@ objects (`registry/`, where serve.py registers them as the kind "operator", pref
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .permissions import OperatorRole, Permission, permissions_of
 
-__all__ = ["PASSWORD_MINIMUM", "Operator", "OperatorModel", "build_operator", "operator_key"]
+__all__ = ["PASSWORD_MINIMUM", "Operator", "OperatorModel", "StoredOperator", "operator_key"]
 
 PASSWORD_MINIMUM = (
     12  #: characters of a password somebody chose; NIST 800-63B-4 asks for at least 8, 15 alone
@@ -42,6 +43,20 @@ class OperatorModel(BaseModel):
     suspended: bool = Field(default=False, description="May not sign in; sessions and keys do nothing.")
 
 
+class StoredOperator(Protocol):
+    """What the registry keeps; this room does not know the registry."""
+
+    @property
+    def number(self) -> int:
+        """The operator's number."""
+        ...
+
+    @property
+    def value(self) -> OperatorModel:
+        """As edited."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """An operator as live."""
@@ -52,6 +67,18 @@ class Operator:
     suspended: bool
     permissions: frozenset[Permission]
 
+    @classmethod
+    def of(cls, stored: StoredOperator) -> Operator:
+        """Make the live object of a stored one."""
+        model = stored.value
+        return cls(
+            number=stored.number,
+            name=model.name,
+            role=model.role,
+            suspended=model.suspended,
+            permissions=permissions_of(model.role, content_read=model.content_read),
+        )
+
     @property
     def id(self) -> str:
         """As written outside."""
@@ -61,14 +88,3 @@ class Operator:
 def operator_key(model: OperatorModel) -> str:
     """What is unique among operators."""
     return model.name
-
-
-def build_operator(number: int, model: OperatorModel) -> Operator:
-    """Make the live object."""
-    return Operator(
-        number=number,
-        name=model.name,
-        role=model.role,
-        suspended=model.suspended,
-        permissions=permissions_of(model.role, content_read=model.content_read),
-    )

@@ -27,7 +27,7 @@ from ..access.audit import Entry
 from ..access.operators import Operator
 from ..access.permissions import Permission, scopes_allow
 from ..access.sessions import Client, Session
-from ..access.subscribers import Subscriber as SubscriberRecord
+from ..access.subscriber import Subscriber as SubscriberRecord
 from .problems import Problem
 from .rooms import Rooms, doors_of, rooms_of
 

@@ -1,8 +1,8 @@
 """What every request gets, whatever its route.
 
 In charge of: the request's id, bounds on its body in size and time, headers of every response, and the last resort
-when code fails. Not in charge of: bounds on connections and headers (`server.py`), who is asking (`entrance.py`). It is
-plain ASGI, because it runs for every request.
+when code fails. Not in charge of: bounds on connections and headers (`server.py`), who is asking (`entrance.py`). It
+is plain ASGI, because it runs for every request.
 """
 
 from __future__ import annotations

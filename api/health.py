@@ -15,12 +15,14 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from .. import metrics
 from ..store.store import Store, StoreClosed
 from . import problems
+from .rooms import Rooms
 
 __all__ = ["Finding", "Probe", "create_ops_app", "disk_probe", "store_probe"]
 
@@ -93,10 +95,9 @@ def disk_probe(folder: Path, least_mb: int) -> Probe:
     return look
 
 
-def create_ops_app(
-    *, store: Store, version: str, registry: CollectorRegistry, probes: Sequence[Probe] = ()
-) -> FastAPI:
+def create_ops_app(rooms: Rooms, probes: Sequence[Probe] = ()) -> FastAPI:
     """The app of the operations port. `probes` beside the store's: disk, links, whatever serve.py knows."""
+    store, version = rooms.store, rooms.version
     app = FastAPI(
         title="Restante operations", version=version, docs_url=None, redoc_url=None, openapi_url=None
     )
@@ -121,9 +122,11 @@ def create_ops_app(
         )
 
     @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
+    async def read_metrics() -> Response:
         """Everything that is counted, as Prometheus reads it."""
-        return Response(generate_latest(registry), headers={**_NO_STORE, "Content-Type": CONTENT_TYPE_LATEST})
+        return Response(
+            generate_latest(metrics.REGISTRY), headers={**_NO_STORE, "Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     @app.get("/version", response_model=Version)
     async def read_version() -> Version:

@@ -22,15 +22,17 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Integer, Text, bindparam, delete, insert, select, update
 
+from ..message import id_at
 from ..outlet import Write
 from ..store.statement import Query, Sql
 from ..store.store import Answer, Store
-from ..store.tables import idempotency, node
+from ..store.tables import idempotency, message, node
 from .problems import Problem
 
 __all__ = ["Claim", "Idempotency", "key_of"]
 
 KEPT_MS = 24 * 3_600_000
+TRY_MS = 300_000
 KEY_LENGTH = 255
 
 _c = idempotency.c
@@ -57,6 +59,15 @@ _ANSWER = Sql(
 _FREE = Sql(
     "api: a request that sends came to nothing",
     delete(idempotency).where(_c.account == _account(), _c.key == _key()),
+)
+_SENT = Query(
+    "api: messages of a request that ended without an answer",
+    select(message.c.id, message.c.recipient).where(
+        message.c.account == _account(),
+        message.c.id >= bindparam("low", type_=BigInteger),
+        message.c.id < bindparam("high", type_=BigInteger),
+        message.c.ingress.like(bindparam("pattern", type_=Text)),
+    ),
 )
 _PURGE = Sql(
     "api: forget old answers", delete(idempotency).where(_c.expires_at < bindparam("now", type_=BigInteger))
@@ -137,6 +148,13 @@ class Idempotency:
         """Remember what is answered. If the store takes nothing now, a repetition recovers."""
         params = {"of_account": claim.account, "of_key": claim.key, "answer": json.dumps(answer)}
         await self._store.apply(writes=[Write(_ANSWER, params)])
+
+    async def sent(self, claim: Claim, mark: str) -> dict[str, int]:
+        """Recipients and ids of the messages that an earlier try sent. A try does not last longer than `TRY_MS`."""
+        low, high = id_at(claim.since), id_at(claim.since + TRY_MS)
+        pattern = f'%"request":"{mark}"%'
+        rows = await self._store.fetch(_SENT, of_account=claim.account, low=low, high=high, pattern=pattern)
+        return {row["recipient"]: row["id"] for row in rows}
 
     async def free(self, claim: Claim) -> None:
         """Forget a key whose request sent nothing, so that it may be tried again."""

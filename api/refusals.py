@@ -14,7 +14,7 @@ from fastapi.responses import Response
 
 from ..access.credentials import CredentialsNotWritten, UnfitSecret
 from ..access.sessions import SessionRefused
-from ..access.subscribers import (
+from ..access.subscriber import (
     ImsiTaken,
     InvalidSubscriber,
     NotStored,

@@ -1,6 +1,7 @@
 """What the REST door is given by `serve.py`, and how a route gets at it.
 
-In charge of: naming the rooms behind the routes. Not in charge of: making them (`serve.py`, and the tests' own wiring).
+In charge of: naming the rooms behind the routes. Not in charge of: making them (`serve.py`, and the tests' own
+wiring).
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from ..registry.versioned import ObjectKind
     from ..smsc.binds import Binds
     from ..smsc.delivery import Delivery
+    from ..smsc.holding import Holding
     from ..smsc.routing import RouteModel
     from ..smsc.submission import Submission
-    from ..store.history import History
     from ..store.store import Store
     from .doors import Doors
     from .settings import HttpSettings
@@ -55,7 +56,6 @@ class Rooms:
     master_key: bytes  #: at least 32 octets, from a 0600 file; never in the database
     version: str
     store: Store
-    history: History
     registry: Registry  #: with the kinds below registered, and open
     account_kind: ObjectKind[AccountModel, Account]
     route_kind: ObjectKind[RouteModel, Any]
@@ -68,6 +68,7 @@ class Rooms:
     submission: Submission
     delivery: Delivery
     binds: Binds
+    holding: Holding  #: parked messages
     box: Box
     feed: Feed  #: of the mailbox
     box_live: Live  #: tells watchers that a box moved

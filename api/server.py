@@ -1,8 +1,8 @@
 """The HTTP server process part: sockets, TLS, and bounds on connections.
 
-In charge of: running an ASGI app on uvicorn inside the center's loop, with limits that uvicorn lacks (time and size of
-headers, connections per address), TLS that is read again on demand, and a stop that is quick. Not in charge of: the app
-(`app.py`, `health.py`), or signals (`serve.py` calls `stop`).
+In charge of: running an ASGI app on uvicorn inside the center's loop, with limits that uvicorn lacks (time and size
+of headers, connections per address), TLS that is read again on demand, and a stop that is quick. Not in charge of:
+the app (`app.py`, `health.py`), or signals (`serve.py` calls `stop`).
 
 The client's address is the socket's, unless the socket belongs to a trusted proxy: then it is the last address of
 X-Forwarded-For that no trusted proxy has (uvicorn's ProxyHeadersMiddleware does that).
@@ -17,7 +17,7 @@ import ssl
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -28,6 +28,15 @@ from .settings import HttpSettings, OpsSettings
 __all__ = ["HttpServer"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@runtime_checkable
+class HasStreams(Protocol):
+    """An app with event streams that end when it is asked."""
+
+    def end_streams(self) -> None:
+        """Close them now."""
+        ...
 
 
 class _Limits:
@@ -155,6 +164,7 @@ class HttpServer:
             ssl_certfile=bounds.tls_certificate,
             ssl_keyfile=bounds.tls_key,
         )
+        self._app = app
         self._bounds = bounds
         self._server = _Server(self._config)
         self._task: asyncio.Task[None] | None = None
@@ -196,8 +206,10 @@ class HttpServer:
             context.load_cert_chain(self._bounds.tls_certificate, self._bounds.tls_key)
 
     async def stop(self) -> None:
-        """Stop accepting, let requests end, close. The app must have ended its streams, or they are cut."""
+        """Stop accepting, end streams, let requests end, close."""
         if self._task is not None:
+            if isinstance(self._app, HasStreams):
+                self._app.end_streams()  # or the server would wait for them
             self._server.should_exit = True
             await self._task
             self._task = None

@@ -7,8 +7,9 @@ does (`registry/`).
 An object is shown flat: its fields beside `id`, `version`, `updated_at` and `updated_by`; the ETag is the version in
 quotes. `?dry_run=true` says what an edit would do and does nothing.
 
-How it works: the methods of `Editing` are written once for all kinds. `router` gives FastAPI, for each kind, functions
-that call them and whose signatures name the kind's model and permissions, so that the OpenAPI document is exact.
+How it works: the methods of `Editing` are written once for all kinds. `router` gives FastAPI, for each kind,
+functions that call them and whose signatures name the kind's model and permissions, so that the OpenAPI document is
+exact.
 """
 
 import inspect
@@ -40,6 +41,7 @@ __all__ = [
     "New",
     "Reason",
     "Remark",
+    "reason_of",
     "warnings_of",
 ]
 
@@ -354,9 +356,9 @@ class Editing:
 
         return self.answer(response, await self.edited(request, who, "rollback", how, make))
 
-    def router(self) -> APIRouter:
-        """The routes."""
-        router = APIRouter(prefix=f"/{self.plural}", tags=[self.plural])
+    def router(self, into: APIRouter | None = None) -> APIRouter:
+        """The routes, behind those that `into` has already."""
+        router = into or APIRouter(prefix=f"/{self.plural}", tags=[self.plural])
         view: Any = self.view_model()
         shown, pages = view | EditView, Page[view]
         dry: dict[int | str, dict[str, Any]] = {200: {"model": EditView, "description": "Dry run"}}

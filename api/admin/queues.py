@@ -1,0 +1,135 @@
+"""/admin/queues: what waits for delivery, and why.
+
+In charge of: counts by reason and the rows of one reason. Not in charge of: delivery (`smsc/delivery.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import BigInteger, Text, and_, bindparam, func, or_, select
+
+from ...access.permissions import Permission
+from ...store.statement import Query as SqlQuery
+from ...store.tables import queue
+from ..entrance import Identity, Require
+from ..numbers import shown
+from ..paging import Page, PageQuery, link_next
+from ..rooms import doors_of, rooms_of
+from ..times import Instant, instant, instant_or_none
+
+__all__ = ["COUNTS", "QueueView", "queue_views", "router"]
+
+router = APIRouter(prefix="/queues", tags=["queues"])
+
+Reader = Annotated[Identity, Depends(Require(Permission.OVERVIEW_READ))]
+MessageReader = Annotated[Identity, Depends(Require(Permission.MESSAGES_READ))]
+
+#: Counting stops at nothing: it is one pass over the narrow queue, and the overview asks at most once a second.
+COUNTS = SqlQuery(
+    "api: how much waits, by reason",
+    select(
+        queue.c.reason,
+        func.count().label("messages"),
+        func.min(queue.c.due_at).label("next_due"),
+        func.min(queue.c.id).label("oldest"),
+    )
+    .group_by(queue.c.reason)
+    .order_by(queue.c.reason),
+)
+_ITEMS = SqlQuery(
+    "api: rows of the queue with one reason, in due order",
+    select(queue)
+    .where(
+        queue.c.reason == bindparam("of_reason", type_=Text),
+        or_(
+            queue.c.due_at > bindparam("due", type_=BigInteger),
+            and_(
+                queue.c.due_at == bindparam("due", type_=BigInteger),
+                queue.c.id > bindparam("after", type_=BigInteger),
+            ),
+        ),
+    )
+    .order_by(queue.c.due_at, queue.c.id)
+    .limit(bindparam("limit", type_=BigInteger)),
+)
+
+
+class QueueView(BaseModel):
+    """What waits for one reason."""
+
+    name: str = Field(examples=["retry"])
+    messages: int
+    next_due_at: Instant | None
+    oldest_at: Instant | None = Field(description="when the oldest of them was accepted")
+
+
+class QueueList(BaseModel):
+    """Every reason that anything waits for."""
+
+    items: list[QueueView]
+    total: int
+
+
+class QueuedView(BaseModel):
+    """A message that waits."""
+
+    id: str
+    recipient: str
+    due_at: Instant
+    expires_at: Instant
+    attempts: int
+    priority: int
+    owned: bool = Field(description="a node works on it")
+
+
+async def queue_views(store: Any) -> list[QueueView]:
+    """What waits, by reason."""
+    return [
+        QueueView(
+            name=row["reason"],
+            messages=row["messages"],
+            next_due_at=instant_or_none(row["next_due"] or 0),
+            oldest_at=instant_or_none((row["oldest"] or 0) >> 20),
+        )
+        for row in await store.fetch(COUNTS)
+    ]
+
+
+@router.get("", response_model=QueueList)
+async def list_queues(request: Request, who: Reader) -> QueueList:
+    """How much waits, and for what."""
+    views = await queue_views(rooms_of(request).store)
+    return QueueList(items=views, total=sum(one.messages for one in views))
+
+
+@router.get("/{name}/items", response_model=Page[QueuedView])
+async def list_queued(
+    request: Request,
+    response: Response,
+    who: MessageReader,
+    name: Annotated[str, Path(pattern=r"^[a-z-]{1,20}$")],
+    query: Annotated[PageQuery, Query()],
+) -> Page[QueuedView]:
+    """What waits for one reason, in due order."""
+    rooms, cursors = rooms_of(request), doors_of(request).cursors
+    start = cursors.start("queues", query, f"/{name}")
+    due, after = (int(start[0]), int(start[1])) if start else (-1, 0)
+    rows = await rooms.store.fetch(_ITEMS, of_reason=name, due=due, after=after, limit=query.limit + 1)
+    views = [
+        QueuedView(
+            id=str(row["id"]),
+            recipient=shown(row["recipient"]),
+            due_at=instant(row["due_at"]),
+            expires_at=instant(row["expires_at"]),
+            attempts=row["attempts"],
+            priority=row["priority"],
+            owned=bool(row["owner"]),
+        )
+        for row in rows
+    ]
+    page = cursors.page("queues", query, views, [[row["due_at"], row["id"]] for row in rows], f"/{name}")
+    link_next(request, response, page.next_cursor)
+    return page

@@ -1,0 +1,152 @@
+"""The REST door, put together.
+
+In charge of: one FastAPI app with every route, under /api/v1, and its start and stop. Not in charge of: the port it
+listens on (`server.py`), or making the rooms behind it (`serve.py`).
+
+Every route stands in a router that is named here; nothing registers itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from . import auth, docs, mailbox, mailbox_live, messages, problems, refusals
+from .admin import (
+    accounts,
+    audit,
+    binds,
+    config,
+    definitions,
+    keys,
+    mailboxes,
+    operators,
+    overview,
+    queues,
+    ranges,
+    routes,
+    sessions,
+    subscribers,
+)
+from .admin import messages as admin_messages
+from .doors import Doors
+from .frame import Frame
+from .health import create_ops_app
+from .idempotency import Idempotency
+from .live import Live
+from .paging import Cursors
+from .rates import Rates
+from .rooms import Rooms
+
+__all__ = ["API", "FramedApp", "create_app", "create_ops_app"]
+
+API = "/api/v1"
+
+#: Paths whose bodies may be as large as an import.
+IMPORTS = ("/admin/subscribers:import", "/admin/definitions")
+
+PURGE_S = 3600.0  #: how often what has run out is removed
+
+
+class FramedApp:
+    """What a server runs: the app inside its frame. An ASGI application."""
+
+    def __init__(self, app: FastAPI, frame: Frame, live: Live) -> None:
+        self.app = app
+        self._frame = frame
+        self._live = live
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle one request, or the server's start and stop."""
+        await self._frame(scope, receive, send)
+
+    def end_streams(self) -> None:
+        """Close every event stream now. Call it before the server is told to stop, which waits for them."""
+        self._live.stop.set()
+
+
+def admin_router() -> APIRouter:
+    """Everything below /admin."""
+    router = APIRouter(prefix="/admin")
+    for room in (
+        overview,
+        admin_messages,
+        queues,
+        mailboxes,
+        accounts,
+        routes,
+        ranges,
+        subscribers,
+        binds,
+        operators,
+        keys,
+        sessions,
+        audit,
+        definitions,
+        config,
+    ):
+        router.include_router(room.router)
+    return router
+
+
+def create_app(rooms: Rooms) -> FramedApp:
+    """The app over its rooms. Nothing runs before the server's start."""
+    doors = Doors(
+        cursors=Cursors(rooms.master_key),
+        idempotency=Idempotency(rooms.store),
+        live=Live(at_most=rooms.settings.streams_max, per_owner=rooms.settings.streams_per_owner),
+        rates=Rates(),
+    )
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncGenerator[None]:
+        stop = doors.live.stop
+        tasks = [
+            asyncio.create_task(rooms.sessions.run(stop), name="sessions"),
+            asyncio.create_task(_purge(rooms, doors, stop), name="http housekeeping"),
+        ]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+            await rooms.codes.drain()
+
+    app = FastAPI(
+        title="Restante",
+        version=rooms.version,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.rooms = rooms
+    app.state.doors = doors
+    problems.install(app)
+    refusals.install(app)
+    docs.install(app)
+    api = APIRouter(prefix=API)
+    for router in (auth.router, mailbox_live.router, mailbox.router, messages.router, admin_router()):
+        api.include_router(router)
+    app.include_router(api)
+    return FramedApp(app, Frame(app, rooms.settings, IMPORTS), doors.live)
+
+
+async def _purge(rooms: Rooms, doors: Doors, stop: asyncio.Event) -> None:
+    """Remove what has run out, until `stop`."""
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), PURGE_S)
+        except TimeoutError:
+            try:
+                await rooms.sessions.purge()
+                await rooms.codes.purge()
+                await doors.idempotency.purge()
+            except OSError:
+                continue  # the database is away; the next round removes it

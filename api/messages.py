@@ -1,0 +1,345 @@
+"""/messages: sending over HTTP, for accounts with an API key.
+
+In charge of: turning a request into drafts, carrying it out once (Idempotency-Key), and showing what became of one's
+own messages. Not in charge of: taking messages in (`smsc/submission.py`), or the key's memory (`idempotency.py`).
+
+A request with several recipients is several messages, submitted together so that they share a commit. Each is
+accepted or refused by itself; a request none of whose messages was accepted is a problem. If the outcome of a commit
+is not known, nothing is claimed: 503, and a repetition with the same key finds out what was sent and sends only the
+rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import phonenumbers
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ..access.accounts import Account
+from ..access.numbers import EgressRules
+from ..message import Address, Ingress, Kind, Message
+from ..smsc.normaliser import address_for
+from ..smsc.submission import Accepted, Refused, estimate
+from ..smsc.text import codings
+from .entrance import EsmeAccount, Identity
+from .idempotency import Claim, key_of
+from .message_queries import look
+from .numbers import MessageId, id_of, normal_of, shown
+from .problems import Problem
+from .rooms import doors_of, rooms_of
+from .times import GivenTime, Instant, instant, instant_or_none, ms_of
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/messages", tags=["messages"])
+
+RECIPIENTS_MAX = 1000
+TEXT_MAX = 16_000  #: characters
+SUCCESS_OR_FAILURE = 1  #: registered_delivery: a final receipt (SMPP 3.4 §5.2.17)
+
+
+def _recipient(text: str) -> str:
+    """+E.164 or a short code, in normal form."""
+    text = text.strip()
+    if text.isascii() and text.isdecimal() and len(text) <= 8:
+        return text
+    try:
+        parsed = phonenumbers.parse(text, None)
+    except phonenumbers.NumberParseException as error:
+        raise ValueError(
+            "neither a number in international form, as in +447700900123, nor a short code"
+        ) from error
+    if not phonenumbers.is_possible_number(parsed):
+        raise ValueError("not a possible number")
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+Recipient = Annotated[
+    str, Field(min_length=1, max_length=32, examples=["+447700900123"]), AfterValidator(_recipient)
+]
+Sender = Annotated[
+    str,
+    Field(
+        max_length=20,
+        pattern=r"^(\+[1-9][0-9]{1,14}|[0-9]{1,20}|[ -~]{1,11})?$",
+        description="number, short code or up to 11 characters; empty: the account's only number",
+    ),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class SendRequest(_Request):
+    """Messages to send: one text, or octets with their coding, to one or more recipients."""
+
+    to: list[Recipient] = Field(min_length=1, max_length=RECIPIENTS_MAX)
+    sender: Sender = Field(default="", alias="from")
+    text: str | None = Field(default=None, min_length=1, max_length=TEXT_MAX)
+    data: str | None = Field(default=None, max_length=88_000, description="octets in base64, instead of text")
+    data_coding: int | None = Field(default=None, ge=0, le=255, description="of data (SMPP 3.4 §5.2.19)")
+    udh: bool = Field(default=False, description="data begins with a user data header")
+    service_type: str = Field(default="", max_length=5, pattern=r"^[A-Za-z0-9]*$")
+    priority: int = Field(default=0, ge=0, le=3)
+    validity_s: int | None = Field(
+        default=None, ge=1, le=2_592_000, description="seconds; without it the account's"
+    )
+    schedule_at: GivenTime | None = None
+    receipt: bool = Field(default=False, description="a delivery receipt to the account's binds")
+
+    @model_validator(mode="after")
+    def _one_content(self) -> SendRequest:
+        if (self.text is None) == (self.data is None):
+            raise ValueError("either text or data must be given")
+        if self.text is not None and (self.data_coding is not None or self.udh):
+            raise ValueError("data_coding and udh go with data")
+        if len(set(self.to)) != len(self.to):
+            raise ValueError("to names a recipient twice")
+        return self
+
+    def octets(self) -> bytes:
+        """The octets of `data`. Raises Problem."""
+        try:
+            return base64.b64decode((self.data or "").encode("ascii"), validate=True)
+        except (binascii.Error, UnicodeEncodeError) as error:
+            raise Problem("invalid-request", "data is not base64") from error
+
+
+class SentItem(BaseModel):
+    """What became of one recipient."""
+
+    to: str
+    id: str | None = None
+    segments: int | None = None
+    problem: str | None = Field(default=None, description="why it was refused: a stable word")
+    detail: str | None = None
+
+
+class SendAnswer(BaseModel):
+    """What was accepted: stored, and not lost any more."""
+
+    batch_id: str
+    items: list[SentItem]
+
+
+class EstimateRequest(_Request):
+    """A text."""
+
+    text: str = Field(min_length=1, max_length=TEXT_MAX)
+
+
+class EstimateView(BaseModel):
+    """What sending a text would take."""
+
+    encoding: str
+    data_coding: int
+    units: int = Field(description="characters as the coding counts them")
+    segments: int
+    per_segment: int
+    remaining: int = Field(description="units still free in the last segment")
+    lossy: bool = Field(description="true: some characters would be replaced")
+
+
+# ------------------------------------------------------------------------------------------------------------ sending
+
+
+def _content(body: SendRequest, account: Account) -> tuple[bytes, int, int]:
+    """Octets, data_coding, esm_class."""
+    if body.text is not None:
+        alphabet = codings.DefaultAlphabet(account.default_alphabet)
+        encoded = codings.encode(body.text, default_alphabet=alphabet)
+        return encoded.octets, encoded.data_coding, 0
+    return body.octets(), body.data_coding if body.data_coding is not None else 4, 0x40 if body.udh else 0
+
+
+def _draft(body: SendRequest, to: str, content: tuple[bytes, int, int], now: int) -> Message:
+    octets, data_coding, esm_class = content
+    schedule_at = ms_of(body.schedule_at) if body.schedule_at else 0
+    sender = body.sender.strip()
+    return Message(
+        source=address_for(normal_of(sender), EgressRules()) if sender else Address(0, 0, ""),
+        destination=address_for(to, EgressRules()),
+        body=octets,
+        service_type=body.service_type,
+        esm_class=esm_class,
+        priority_flag=body.priority,
+        registered_delivery=SUCCESS_OR_FAILURE if body.receipt else 0,
+        data_coding=data_coding,
+        schedule_at=schedule_at,
+        expires_at=(max(schedule_at, now) + body.validity_s * 1000) if body.validity_s else 0,
+    )
+
+
+def mark_of(account: int, key: str) -> str:
+    """What a request leaves in the ingress of its messages, to be found by after a crash."""
+    return hashlib.sha256(f"{account} {key}".encode()).hexdigest()[:32]
+
+
+@router.post(
+    "", status_code=202, response_model=SendAnswer, response_model_exclude_none=True, responses={202: {"headers": {
+        "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "true: answered before"}}}}
+)  # fmt: skip
+async def send_messages(
+    request: Request,
+    who: EsmeAccount,
+    body: SendRequest,
+    idempotency_key: Annotated[
+        str | None, Header(description="required; repeat it when you repeat a request")
+    ] = None,
+) -> Any:
+    """Send one text to one or more recipients. Accepted means stored: it is not lost any more."""
+    key = key_of(idempotency_key)
+    keys = doors_of(request).idempotency
+    account = who.account
+    assert account is not None
+    content = _content(body, account)
+    with keys.under_way(account.number, key):
+        claim = await keys.claim(account.number, key, body.model_dump_json().encode())
+        if claim.answer is not None:
+            return JSONResponse(claim.answer, status_code=202, headers={"Idempotency-Replayed": "true"})
+        mark = mark_of(account.number, key)
+        sent: Mapping[str, int] = await keys.sent(claim, mark) if claim.recovering else {}
+        answers = await _submit(request, who, body, content, mark, sent)
+        return await _answer(request, claim, body, answers, mark)
+
+
+async def _submit(
+    request: Request,
+    who: Identity,
+    body: SendRequest,
+    content: tuple[bytes, int, int],
+    mark: str,
+    sent: Mapping[str, int],
+) -> list[tuple[Accepted | Refused, int]]:
+    """Submit to everybody who has not been sent to; what came of it, with the segments."""
+    rooms, account = rooms_of(request), who.account
+    assert account is not None
+    ingress = Ingress(
+        door="http",
+        account=account.number,
+        role=account.role,
+        name=who.key,
+        peer=who.peer,
+        authenticated="api-key",
+        asserted={"request": mark},
+    )
+    now = rooms.store.clock.now_ms()
+
+    async def one(to: str) -> tuple[Accepted | Refused, int]:
+        draft = _draft(body, to, content, now)
+        known = sent.get(to)
+        answer = Accepted(known) if known else await rooms.submission.send(draft, account, ingress)
+        return answer, draft.segments
+
+    return await asyncio.gather(*(one(to) for to in body.to))
+
+
+async def _answer(
+    request: Request,
+    claim: Claim,
+    body: SendRequest,
+    answers: Sequence[tuple[Accepted | Refused, int]],
+    mark: str,
+) -> SendAnswer:
+    """Keep what is answered, or say why nothing was sent."""
+    keys = doors_of(request).idempotency
+    if any(isinstance(answer, Refused) and answer.unknown for answer, _ in answers):
+        raise Problem(
+            "store-unavailable",
+            "Repeat with the same key to learn what was sent.",
+            headers={"Retry-After": "2"},
+        )
+    if not any(isinstance(answer, Accepted) for answer, _ in answers):
+        await keys.free(claim)
+        first = answers[0][0]
+        assert isinstance(first, Refused)
+        raise refusal(first)
+    items = [_item(to, answer, segments) for to, (answer, segments) in zip(body.to, answers, strict=True)]
+    given = SendAnswer(batch_id=f"bat_{mark[:26]}", items=items)
+    await keys.keep(claim, given.model_dump(mode="json", exclude_none=True))
+    return given
+
+
+def _item(to: str, answer: Accepted | Refused, segments: int) -> SentItem:
+    if isinstance(answer, Accepted):
+        return SentItem(to=to, id=str(answer.id), segments=segments)
+    return SentItem(to=to, problem=answer.reason, detail=answer.public or None)
+
+
+def refusal(refused: Refused) -> Problem:
+    """A refused message as a problem."""
+    more = {"reason": refused.reason, "smpp_status": int(refused.status)}
+    if refused.retry_after_ms:
+        later = {"Retry-After": str(-(-refused.retry_after_ms // 1000))}
+        slug = "throttled" if refused.reason == "throttled" else "store-unavailable"
+        return Problem(slug, refused.public, headers=later, more=more)
+    return Problem("message-refused", refused.public, more=more)
+
+
+@router.post(":estimate", response_model=EstimateView)
+async def estimate_message(
+    request: Request, response: Response, who: EsmeAccount, body: EstimateRequest
+) -> EstimateView:
+    """How a text would be encoded and how many segments it would cost. Nothing is sent."""
+    found = estimate(body.text, who.account)
+    return EstimateView(
+        encoding=found.encoded.coding.value,
+        data_coding=found.encoded.data_coding,
+        units=found.units,
+        segments=found.parts,
+        per_segment=found.per_part,
+        remaining=found.remaining,
+        lossy=found.encoded.lossy,
+    )
+
+
+# --------------------------------------------------------------------------------------------------- what became of it
+
+
+class OwnMessageView(BaseModel):
+    """One of one's own messages."""
+
+    id: str
+    to: str
+    sender: str = Field(serialization_alias="from")
+    state: str
+    group: str = Field(description="pending, stored, delivered, failed, rejected, expired, deleted")
+    reason: str
+    permanent: bool = Field(description="nothing will change any more")
+    attempts: int
+    segments: int
+    submitted_at: Instant
+    expires_at: Instant
+    finished_at: Instant | None
+
+
+@router.get("/{id}", response_model=OwnMessageView)
+async def read_own_message(request: Request, who: EsmeAccount, id: MessageId) -> OwnMessageView:
+    """What became of a message that this account sent. Another's is as unknown as one that never was."""
+    fate = await look(rooms_of(request).store, id_of(id))
+    assert who.account is not None
+    if fate is None or fate.row["account"] != who.account.number or fate.row["kind"] != Kind.MESSAGE:
+        raise Problem("not-found")
+    return OwnMessageView(
+        id=id,
+        to=shown(fate.row["recipient"]),
+        sender=shown(fate.row["sender"]),
+        state=fate.state.name.lower(),
+        group=fate.group,
+        reason=fate.reason,
+        permanent=bool(fate.finished_at),
+        attempts=fate.attempts,
+        segments=fate.row["segments"],
+        submitted_at=instant(fate.row["submitted_at"]),
+        expires_at=instant(fate.row["expires_at"]),
+        finished_at=instant_or_none(fate.finished_at),
+    )

@@ -25,13 +25,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from ..access.accounts import Account
 from ..access.numbers import EgressRules
-from ..message import Address, Ingress, Kind, Message
+from ..message import Address, Ingress, Message
 from ..smsc.normaliser import address_for
 from ..smsc.submission import Accepted, Refused, estimate
 from ..smsc.text import codings
 from .entrance import EsmeAccount, Identity
+from .groups import group_of
 from .idempotency import Claim, key_of
-from .message_queries import look
 from .numbers import MessageId, id_of, normal_of, shown
 from .problems import Problem
 from .rooms import doors_of, rooms_of
@@ -325,21 +325,22 @@ class OwnMessageView(BaseModel):
 @router.get("/{id}", response_model=OwnMessageView)
 async def read_own_message(request: Request, who: EsmeAccount, id: MessageId) -> OwnMessageView:
     """What became of a message that this account sent. Another's is as unknown as one that never was."""
-    fate = await look(rooms_of(request).store, id_of(id))
+    view = await rooms_of(request).history.message(id_of(id))
     assert who.account is not None
-    if fate is None or fate.row["account"] != who.account.number or fate.row["kind"] != Kind.MESSAGE:
+    if view is None or view.message.account != who.account.number or view.message.is_system:
         raise Problem("not-found")
+    message = view.message
     return OwnMessageView(
         id=id,
-        to=shown(fate.row["recipient"]),
-        sender=shown(fate.row["sender"]),
-        state=fate.state.name.lower(),
-        group=fate.group,
-        reason=fate.reason,
-        permanent=bool(fate.finished_at),
-        attempts=fate.attempts,
-        segments=fate.row["segments"],
-        submitted_at=instant(fate.row["submitted_at"]),
-        expires_at=instant(fate.row["expires_at"]),
-        finished_at=instant_or_none(fate.finished_at),
+        to=shown(message.recipient),
+        sender=shown(message.sender),
+        state=view.state.name.lower(),
+        group=group_of(view),
+        reason=view.reason,
+        permanent=bool(view.final_at),
+        attempts=view.attempts,
+        segments=message.segments,
+        submitted_at=instant(message.submitted_at),
+        expires_at=instant(message.expires_at),
+        finished_at=instant_or_none(view.final_at),
     )

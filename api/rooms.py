@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..smsc.holding import Holding
     from ..smsc.routing import RouteModel
     from ..smsc.submission import Submission
+    from ..store.history import History
     from ..store.store import Store
     from .doors import Doors
     from .settings import HttpSettings
@@ -56,6 +57,7 @@ class Rooms:
     master_key: bytes  #: at least 32 octets, from a 0600 file; never in the database
     version: str
     store: Store
+    history: History
     registry: Registry  #: with the kinds below registered, and open
     account_kind: ObjectKind[AccountModel, Account]
     route_kind: ObjectKind[RouteModel, Any]

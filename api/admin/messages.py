@@ -15,11 +15,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ...access.permissions import Permission
-from ...message import EventKind, Kind, MessageState
+from ...message import Ingress, Kind, MessageState
 from ...smsc.text import codings
+from ...store.history import Filters
+from ...store.history import MessageView as Fate
 from ...store.store import Answer
 from ..entrance import Identity, Require
-from ..message_queries import Asked, Fate, find, look, trace
+from ..groups import group_of
 from ..numbers import MessageId, id_of, normal_of, shown
 from ..paging import Page, PageQuery, link_next
 from ..problems import Problem
@@ -37,7 +39,9 @@ Reader = Annotated[Identity, Depends(Require(Permission.MESSAGES_READ))]
 Writer = Annotated[Identity, Depends(Require(Permission.MESSAGES_WRITE))]
 ContentReader = Annotated[Identity, Depends(Require(Permission.CONTENT_READ))]
 
-StateName = Literal["enroute", "delivered", "expired", "deleted", "undeliverable", "rejected", "skipped"]
+StateName = Literal[
+    "scheduled", "enroute", "delivered", "expired", "deleted", "undeliverable", "rejected", "skipped"
+]
 
 
 class MessageQuery(PageQuery):
@@ -47,6 +51,7 @@ class MessageQuery(PageQuery):
     sender: str | None = Field(default=None, alias="from", max_length=64)
     to: str | None = Field(default=None, max_length=64)
     state: StateName | None = None
+    kind: Literal["message", "receipt", "notice", "code", "answer"] | None = None
     since: GivenTime | None = None
     until: GivenTime | None = None
     q: str | None = Field(
@@ -75,7 +80,6 @@ class MessageView(BaseModel):
     state: str
     group: str = Field(description="pending, stored, delivered, failed, rejected, expired, deleted")
     reason: str
-    error: str
     route: str
     attempts: int
     waits_for: str | None = Field(description="retry, scheduled, held, quarantined …")
@@ -130,39 +134,36 @@ class Decision(BaseModel):
     done: bool = True
 
 
-def message_view(fate: Fate) -> MessageView:
+def message_view(view: Fate) -> MessageView:
     """A message as it is shown."""
-    row = fate.row
+    message = view.message
+    ingress = Ingress.decode(message.ingress)
     return MessageView(
-        id=str(row["id"]),
-        parent=str(row["parent"]) if row["parent"] else None,
-        kind=Kind(row["kind"]).name.lower(),
-        account=f"acc_{row['account']}" if row["account"] else None,
-        sender=shown(row["sender"]),
-        recipient=shown(row["recipient"]),
-        state=fate.state.name.lower(),
-        group=fate.group,
-        reason=fate.reason,
-        error=fate.error,
-        route=fate.route,
-        attempts=fate.attempts,
-        waits_for=fate.waits_for or None,
-        due_at=instant_or_none(fate.due_at),
-        submitted_at=instant(row["submitted_at"]),
-        expires_at=instant(row["expires_at"]),
-        stored_at=instant_or_none(fate.stored_at),
-        finished_at=instant_or_none(fate.finished_at),
-        segments=row["segments"],
-        part=f"{row['part_number']}/{row['part_total']}" if row["part_total"] else None,
-        data_coding=row["data_coding"],
-        esm_class=row["esm_class"],
-        priority=row["priority_flag"],
-        registered_delivery=row["registered_delivery"],
+        id=str(message.id),
+        parent=str(message.parent) if message.parent else None,
+        kind=Kind(message.kind).name.lower(),
+        account=f"acc_{message.account}" if message.account else None,
+        sender=shown(message.sender),
+        recipient=shown(message.recipient),
+        state=view.state.name.lower(),
+        group=group_of(view),
+        reason=view.reason,
+        route=view.route,
+        attempts=view.attempts,
+        waits_for=view.queue_reason or None,
+        due_at=instant_or_none(view.due_at),
+        submitted_at=instant(message.submitted_at),
+        expires_at=instant(message.expires_at),
+        stored_at=instant_or_none(view.stored_at),
+        finished_at=instant_or_none(view.final_at),
+        segments=message.segments,
+        part=f"{message.part_number}/{message.part_total}" if message.part_total else None,
+        data_coding=message.data_coding,
+        esm_class=message.esm_class,
+        priority=message.priority_flag,
+        registered_delivery=message.registered_delivery,
         ingress=IngressView(
-            door=fate.ingress.door,
-            name=fate.ingress.name,
-            peer=fate.ingress.peer,
-            authenticated=fate.ingress.authenticated,
+            door=ingress.door, name=ingress.name, peer=ingress.peer, authenticated=ingress.authenticated
         ),
     )
 
@@ -176,26 +177,29 @@ def _account(rooms: Rooms, text: str) -> int:
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else -1
 
 
-def _asked(rooms: Rooms, query: MessageQuery, before: int) -> Asked:
+def _asked(rooms: Rooms, query: MessageQuery) -> Filters:
     words = words_of(query.q or "")
     account, sender = query.account or words.account, query.sender or words.sender
     recipient = query.to or words.recipient or words.text
     state = (query.state or words.state).upper()
     if state and state not in MessageState.__members__:
         raise Problem("invalid-request", "state: names a state of a message")
-    return Asked(
+    if words.id and not (words.id.isascii() and words.id.isdecimal() and len(words.id) < 20):
+        raise Problem("invalid-request", "id: is a decimal number")
+    return Filters(
+        id=id_of(words.id) if words.id else 0,
         account=_account(rooms, account) if account else None,
         sender=normal_of(sender) if sender else "",
         recipient=normal_of(recipient) if recipient else "",
+        states=frozenset({MessageState[state]}) if state else frozenset(),
+        kinds=frozenset({Kind[query.kind.upper()]}) if query.kind else frozenset(Kind),
         since=max(ms_of(query.since) if query.since else 0, words.after),
         until=min((t for t in (ms_of(query.until) if query.until else 0, words.before) if t), default=0),
-        state=MessageState[state] if state else None,
-        before=before,
     )
 
 
 async def _existing(rooms: Rooms, id: str) -> Fate:
-    found = await look(rooms.store, id_of(id))
+    found = await rooms.history.message(id_of(id))
     if found is None:
         raise Problem("not-found")
     return found
@@ -208,13 +212,10 @@ async def search_messages(
     """Messages, newest first. Text is not searched and not shown."""
     rooms, cursors = rooms_of(request), doors_of(request).cursors
     start = cursors.start("messages", query)
-    named = words_of(query.q or "").id
-    if named:
-        fate = await look(rooms.store, id_of(named)) if named.isascii() and named.isdecimal() else None
-        return Page(items=[message_view(fate)] if fate else [])
-    found = await find(rooms.store, _asked(rooms, query, int(start[0]) if start else 0), query.limit + 1)
+    asked, before = _asked(rooms, query), int(start[0]) if start else 0
+    found = await rooms.history.search(asked, before, query.limit + 1)
     views = [message_view(fate) for fate in found]
-    page = cursors.page("messages", query, views, [[fate.row["id"]] for fate in found])
+    page = cursors.page("messages", query, views, [[fate.message.id] for fate in found])
     link_next(request, response, page.next_cursor)
     return page
 
@@ -229,34 +230,23 @@ async def read_message(request: Request, who: Reader, id: MessageId) -> MessageV
 async def trace_message(request: Request, who: Reader, id: MessageId) -> TraceView:
     """Everything that happened to a message, in order, from its acceptance on."""
     rooms = rooms_of(request)
-    fate = await _existing(rooms, id)
-    begin = fate.row["submitted_at"]
-    accepted = EventView(
-        at=instant(begin),
-        after_ms=0,
-        kind=EventKind.ACCEPTED.value,
-        state=MessageState.ENROUTE.name.lower(),
-        reason="",
-        attempt=0,
-        route="",
-        node=(fate.row["id"] >> 10) & 1023,
-        detail={"door": fate.ingress.door, "name": fate.ingress.name, "peer": fate.ingress.peer},
-    )
+    view = await _existing(rooms, id)
+    begin = view.message.submitted_at
     events = [
         EventView(
-            at=instant(row["at"]),
-            after_ms=row["at"] - begin,
-            kind=row["kind"],
-            state=MessageState(row["state"]).name.lower(),
-            reason=row["reason"],
-            attempt=row["attempt"],
-            route=row["route"],
-            node=row["node"],
-            detail=json.loads(row["detail"]) if row["detail"] else {},
+            at=instant(one.at),
+            after_ms=one.at - begin,
+            kind=one.kind,
+            state=MessageState(one.state).name.lower(),
+            reason=one.reason,
+            attempt=one.attempt,
+            route=one.route,
+            node=one.node,
+            detail=json.loads(one.detail) if one.detail else {},
         )
-        for row in await trace(rooms.store, fate.row["id"])
+        for one in await rooms.history.trace(view.message.id)
     ]
-    return TraceView(message=message_view(fate), events=[accepted, *events])
+    return TraceView(message=message_view(view), events=events)
 
 
 @router.post("/{id}:reveal", response_model=ContentView)
@@ -267,17 +257,16 @@ async def reveal_message(
     rooms = rooms_of(request)
     if not reason_of(reason):
         raise Problem("reason-missing")
-    fate = await _existing(rooms, id)
-    if fate.is_code:
+    message = (await _existing(rooms, id)).message
+    if message.kind == Kind.CODE:
         raise Problem("forbidden", "One-time codes are shown to nobody.")
-    await record_reveal(rooms, who, str(fate.row["id"]), reason_of(reason), recipient=fate.row["recipient"])
-    found = await rooms.store.load([fate.row["id"]])
-    if not found:
+    await record_reveal(rooms, who, str(message.id), reason_of(reason), recipient=message.recipient)
+    body = (await rooms.history.texts([message.id])).get(message.id)
+    if body is None:
         raise Problem("gone", "The text is not kept any more.")
-    body = found[0].body
-    account = rooms.registry.snapshot(rooms.account_kind).by_number(found[0].account)
+    account = rooms.registry.snapshot(rooms.account_kind).by_number(message.account)
     alphabet = codings.DefaultAlphabet(account.default_alphabet) if account else codings.DefaultAlphabet.GSM7
-    decoded = codings.decode(found[0].data_coding, body, alphabet, has_udh=bool(found[0].esm_class & 0x40))
+    decoded = codings.decode(message.data_coding, body, alphabet, has_udh=bool(message.esm_class & 0x40))
     return ContentView(id=id, text=decoded.text, data=body.hex(), encoding=decoded.coding.value)
 
 
@@ -291,7 +280,7 @@ async def decide(
     """Let a held or quarantined message go, or end it as rejected."""
     rooms = rooms_of(request)
     fate = await _existing(rooms, id)
-    number, note = fate.row["id"], reason_of(reason)
+    number, note = fate.message.id, reason_of(reason)
     async with rooms.audit.entry(who.entry(f"message.{verb}", id, note)) as seal:
         if verb == "release":
             answer, message = await rooms.holding.release(number, who.owner, note, seal())

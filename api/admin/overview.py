@@ -139,7 +139,7 @@ async def _look(request: Request, rooms: Rooms, gauges: Gauges) -> Overview:
     store = _store_view(rooms)
     binds = [bind_view(bind) for bind in rooms.binds]
     accounts = rooms.registry.snapshot(rooms.account_kind).values()
-    queues = await queue_views(rooms.store)
+    queues = queue_views(await rooms.history.waiting())
     troubles = [f"The store takes nothing: {store.why or 'see the log'}"] if not store.accepting else []
     held = sum(one.messages for one in queues if one.name in ("held", "quarantined"))
     if held:

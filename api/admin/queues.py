@@ -5,13 +5,16 @@ In charge of: counts by reason and the rows of one reason. Not in charge of: del
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, Text, and_, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Text, and_, bindparam, or_, select
 
 from ...access.permissions import Permission
+from ...message import ID_SHIFT
+from ...store.history import Waiting
 from ...store.statement import Query as SqlQuery
 from ...store.tables import queue
 from ..entrance import Identity, Require
@@ -20,25 +23,13 @@ from ..paging import Page, PageQuery, link_next
 from ..rooms import doors_of, rooms_of
 from ..times import Instant, instant, instant_or_none
 
-__all__ = ["COUNTS", "QueueView", "queue_views", "router"]
+__all__ = ["QueueView", "queue_views", "router"]
 
 router = APIRouter(prefix="/queues", tags=["queues"])
 
 Reader = Annotated[Identity, Depends(Require(Permission.OVERVIEW_READ))]
 MessageReader = Annotated[Identity, Depends(Require(Permission.MESSAGES_READ))]
 
-#: Counting stops at nothing: it is one pass over the narrow queue, and the overview asks at most once a second.
-COUNTS = SqlQuery(
-    "api: how much waits, by reason",
-    select(
-        queue.c.reason,
-        func.count().label("messages"),
-        func.min(queue.c.due_at).label("next_due"),
-        func.min(queue.c.id).label("oldest"),
-    )
-    .group_by(queue.c.reason)
-    .order_by(queue.c.reason),
-)
 _ITEMS = SqlQuery(
     "api: rows of the queue with one reason, in due order",
     select(queue)
@@ -85,23 +76,23 @@ class QueuedView(BaseModel):
     owned: bool = Field(description="a node works on it")
 
 
-async def queue_views(store: Any) -> list[QueueView]:
+def queue_views(waiting: Iterable[Waiting]) -> list[QueueView]:
     """What waits, by reason."""
     return [
         QueueView(
-            name=row["reason"],
-            messages=row["messages"],
-            next_due_at=instant_or_none(row["next_due"] or 0),
-            oldest_at=instant_or_none((row["oldest"] or 0) >> 20),
+            name=one.reason,
+            messages=one.messages,
+            next_due_at=instant_or_none(one.next_due),
+            oldest_at=instant_or_none(one.oldest >> ID_SHIFT),
         )
-        for row in await store.fetch(COUNTS)
+        for one in waiting
     ]
 
 
 @router.get("", response_model=QueueList)
 async def list_queues(request: Request, who: Reader) -> QueueList:
     """How much waits, and for what."""
-    views = await queue_views(rooms_of(request).store)
+    views = queue_views(await rooms_of(request).history.waiting())
     return QueueList(items=views, total=sum(one.messages for one in views))
 
 

@@ -52,6 +52,7 @@ from restante.smsc.routing import Route, RouteModel, Router
 from restante.smsc.screening import Screening
 from restante.smsc.submission import Submission
 from restante.store.connect import connect
+from restante.store.history import History
 from restante.store.settings import StoreSettings
 from restante.store.store import Answer, Release
 
@@ -277,6 +278,7 @@ async def rest_center(
         master_key=MASTER_KEY,
         version="0.0.test",
         store=store,
+        history=History(store),
         registry=registry,
         account_kind=found[0],
         route_kind=found[1],

@@ -48,9 +48,8 @@ class TokenBucket:
             return 0
         wait = full_at - now - (self._parts_tolerance if continuing else self._tolerance)
         if wait > 0:
-            if (
-                full_at - now > self._parts_tolerance + self._interval
-            ):  # adopted from a slower bucket: just empty
+            # A debt that this bucket never gave comes from a slower one: it counts as empty, not as worse.
+            if full_at - now > self._parts_tolerance + self._interval:
                 self._full_at = now + self._tolerance + self._interval
                 return self._interval
             return wait

@@ -82,7 +82,10 @@ def test_an_import_gives_the_same_ids_where_they_are_free(sqlite_copy: Database)
             registry,
             document(
                 dog=[{"id": "dog_30", "value": {"name": "rex"}}],
-                cat=[{"id": "cat_7", "value": {"name": "tom"}}, {"value": {"name": "kit"}}],
+                cat=[
+                    {"id": "cat_7", "value": {"name": "tom"}},
+                    {"id": "cat_7", "value": {"name": "kit"}},
+                ],
             ),
             actor="x",
         )

@@ -303,6 +303,29 @@ def test_the_same_key_at_once_is_given_once(live_database: Database) -> None:
     run(live_database, test)
 
 
+def test_a_rule_over_all_objects_holds_when_two_nodes_edit_at_once(live_database: Database) -> None:
+    """Each edit alone is fine, and their rows do not touch; only one may win."""
+
+    async def test(center: Center) -> None:
+        other = await center.another()
+        await center.registry.create(THING, {"name": "a"}, actor="x")
+        await center.registry.create(THING, {"name": "b"}, actor="x")
+        for version in range(1, 11, 2):
+            await other.refresh()
+            results = await asyncio.gather(
+                center.registry.patch(THING, 1, {"big": True}, if_match=version, actor="x"),
+                other.patch(THING, 2, {"big": True}, if_match=version, actor="y"),
+                return_exceptions=True,
+            )
+            assert sorted(type(one).__name__ for one in results) == ["Edit", "InvalidObject"]
+            for number in (1, 2):  # both at the same version again
+                now = await center.registry.get(THING, number)
+                for step in range(now.version, version + 2):
+                    await center.registry.patch(THING, number, {"big": False}, if_match=step, actor="x")
+
+    run(live_database, test)
+
+
 def test_edits_elsewhere_are_live_within_a_second(live_database: Database) -> None:
     async def test(center: Center) -> None:
         other = await center.another()

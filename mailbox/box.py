@@ -101,13 +101,12 @@ class Box:
         await self.check_open(subscriber, operator)
         wanted = wanted or Wanted()
         limit = max(1, min(limit, MAX_PAGE))
-        state = await self._state(subscriber)
-        if not wanted.text:
-            groups = await self._leaders(subscriber, wanted, before, limit + 1)
-            more = len(groups) > limit
-            items = tuple(self._show(group) for group in groups[:limit])
-            return Page(items, items[-1].id if more else 0, state)
-        return await self._search(subscriber, wanted, before, limit, state)
+        if wanted.text:
+            return await self._search(subscriber, wanted, before, limit)
+        groups, state = await self._leaders(subscriber, wanted, before, limit + 1)
+        more = len(groups) > limit
+        items = tuple(self._show(group) for group in groups[:limit])
+        return Page(items, items[-1].id if more else 0, state)
 
     async def conversations(
         self, subscriber: int, *, before: int = 0, limit: int = 50, operator: bool = False
@@ -161,7 +160,10 @@ class Box:
     async def _with_parts(self, subscriber: int, leaders: Sequence[Row]) -> list[Group]:
         return group_rows(leaders, await read_parts(self._store, subscriber, leaders))
 
-    async def _leaders(self, subscriber: int, wanted: Wanted, before: int, limit: int) -> list[Group]:
+    async def _leaders(
+        self, subscriber: int, wanted: Wanted, before: int, limit: int
+    ) -> tuple[list[Group], int]:
+        """Items that fit, and the box's state when they were read."""
         high = before or _HIGHEST
         if wanted.until:
             high = min(high, id_at(wanted.until))
@@ -180,15 +182,17 @@ class Box:
             if value := getattr(wanted, name):
                 asked[name] = value
         rows = await self._store.fetch(query, subscriber=subscriber, **asked)
-        return await self._with_parts(subscriber, [Row.of(row) for row in rows])
+        state = rows[0]["box_modseq"] if rows else await self._state(subscriber)
+        return await self._with_parts(subscriber, [Row.of(row) for row in rows]), state
 
-    async def _search(self, subscriber: int, wanted: Wanted, before: int, limit: int, state: int) -> Page:
+    async def _search(self, subscriber: int, wanted: Wanted, before: int, limit: int) -> Page:
         """Look through a bounded number of items; joined texts and letters of any script compare alike."""
         needle = wanted.text.casefold()
         found: list[Item] = []
-        looked = 0
+        looked = state = 0
         while looked < self._settings.search_items:
-            groups = await self._leaders(subscriber, wanted, before, MAX_PAGE)
+            groups, newest = await self._leaders(subscriber, wanted, before, MAX_PAGE)
+            state = state or newest
             for group in groups:
                 looked += 1
                 before = group.leader.id
@@ -400,7 +404,7 @@ class Box:
         removed = 0
         for folder in Folder:
             while True:
-                found = await self._leaders(subscriber, Wanted(folder), 0, sql.CHUNK)
+                found, _ = await self._leaders(subscriber, Wanted(folder), 0, sql.CHUNK)
                 if not found:
                     break
                 removed += await self._remove(subscriber, [group.leader.id for group in found], writes)

@@ -9,42 +9,35 @@ of it away. A list has a preview of what was not opened, shorter than the text, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 
 from ..message import Message, MessageState
 from . import content
 from .folders import Folder
 
-__all__ = ["Group", "Item", "Row", "group_rows"]
+__all__ = ["LISTED", "Group", "Item", "Row", "group_rows"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of `mailbox_item`; see there for the columns. Lists read it without envelope and body."""
+class Row(NamedTuple):
+    """A row of `mailbox_item`; see there for the columns. Lists read only the first of them."""
 
     id: int
-    subscriber: int
-    leader: int
     folder: int
     home: int
     is_read: int
     starred: int
     state: int
     kind: str
-    account: int
     sender: str
     recipient: str
     peer: str
     text: str
-    alphabet: str
     coding: str
     size: int
     segments: int
-    part_reference: int
     part_total: int
-    part_number: int
     because: str
     received_at: int
     stored_at: int
@@ -54,13 +47,22 @@ class Row:
     binned_at: int
     created: int
     modseq: int
+    # Not read for lists, which are of leaders only.
+    leader: int = 0
+    subscriber: int = 0
+    account: int = 0
+    alphabet: str = ""
+    part_reference: int = 0
+    part_number: int = 0
     envelope: str = ""
     body: bytes = b""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Row:
-        """Read a row; columns that are not asked for keep their default, others are left out."""
-        return cls(**{name: row[name] for name in _COLUMNS if name in row})
+        """Read a row of all columns, or of those for lists; other columns are left out."""
+        if "body" in row:
+            return cls._make(_ALL(row))
+        return cls._make((*_LISTED(row), row["id"], row.get("subscriber", 0), *_NOT_LISTED))
 
     @property
     def owed(self) -> bool:
@@ -72,11 +74,19 @@ class Row:
         return content.message_from(self.id, self.envelope, self.body)
 
 
-_COLUMNS = tuple(field.name for field in fields(Row))
+#: Columns that lists read.
+LISTED = Row._fields[: Row._fields.index("leader")]
+
+_NOT_LISTED = (0, "", 0, 0, "", b"")  # account to body
+_ALL = cast("Callable[[Mapping[str, Any]], tuple[Any, ...]]", itemgetter(*Row._fields))
+_LISTED = cast("Callable[[Mapping[str, Any]], tuple[Any, ...]]", itemgetter(*LISTED))
+
+#: By number; looking up costs less than asking the enumerations.
+_FOLDERS = tuple(Folder)
+_STATES = tuple(MessageState)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """What its owner, or an operator, is shown. Times are UTC epoch milliseconds; 0 means never."""
 
     id: int  #: names it in every request; the message's id for a received one
@@ -111,8 +121,7 @@ class Item:
         return self.text is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A whole message: its leader and the parts behind it, all of one box."""
 
     leader: Row
@@ -131,7 +140,7 @@ class Group:
     @property
     def outgoing(self) -> bool:
         """Is it a copy of something its owner sent?"""
-        return Folder(self.leader.home) is Folder.SENT
+        return self.leader.home == Folder.SENT
 
     def text(self) -> tuple[str, tuple[int, ...]]:
         """Its text with "…" for parts that are not there, and their numbers."""
@@ -141,40 +150,39 @@ class Group:
 
     def item(self, preview_chars: int, *, whole: bool = False) -> Item:
         """Show it: in full if `whole`, or if it was opened before."""
-        leader = self.leader
-        text, missing = self.text()
-        opened = whole or bool(leader.retrieved_at) or self.outgoing
+        leader, rows = self
+        outgoing = leader.home == Folder.SENT
+        opened = whole or leader.retrieved_at > 0 or outgoing
+        text, missing = (leader.text, ()) if not leader.part_total else self.text()
+        alone = len(rows) == 1
+        state = leader.state if alone or not self.owed else MessageState.ENROUTE
         return Item(
             id=leader.id,
             rev=leader.modseq,
             kind=leader.kind,
-            outgoing=self.outgoing,
+            outgoing=outgoing,
             peer=leader.peer,
             sender=leader.sender,
             recipient=leader.recipient,
             text=text if opened else None,
             preview=_preview(text, preview_chars),
             coding=leader.coding,
-            folder=Folder(leader.folder),
-            read=bool(leader.is_read),
-            starred=bool(leader.starred),
+            folder=_FOLDERS[leader.folder],
+            read=leader.is_read == 1,
+            starred=leader.starred == 1,
             because=leader.because,
-            state=self._state(),
+            state=_STATES[state],
             received_at=leader.received_at,
-            stored_at=max(row.stored_at for row in self.rows),
-            expires_at=min(row.expires_at for row in self.rows),
+            stored_at=leader.stored_at if alone else max(row.stored_at for row in rows),
+            expires_at=leader.expires_at if alone else min(row.expires_at for row in rows),
             retrieved_at=leader.retrieved_at,
-            delivered_at=max(row.delivered_at for row in self.rows),
+            delivered_at=leader.delivered_at if alone else max(row.delivered_at for row in rows),
             binned_at=leader.binned_at,
-            segments=sum(row.segments for row in self.rows),
-            bytes=self.size,
+            segments=leader.segments if alone else sum(row.segments for row in rows),
+            bytes=leader.size if alone else self.size,
             parts_total=leader.part_total,
             parts_missing=missing,
         )
-
-    def _state(self) -> MessageState:
-        """ENROUTE while anything is owed, else the leader's."""
-        return MessageState.ENROUTE if self.owed else MessageState(self.leader.state)
 
 
 def _preview(text: str, most: int) -> str:
@@ -183,8 +191,10 @@ def _preview(text: str, most: int) -> str:
     return text[:length] + "…" if length else ""
 
 
-def group_rows(leaders: Sequence[Row], parts: Iterable[Row]) -> list[Group]:
+def group_rows(leaders: Sequence[Row], parts: Sequence[Row]) -> list[Group]:
     """Put the rows of messages that came in parts (their leaders among them) behind the leaders, in their order."""
+    if not parts:
+        return [Group(row, (row,)) for row in leaders]
     behind: dict[int, list[Row]] = {row.id: [] for row in leaders}
     full = {row.id: row for row in leaders}
     for part in parts:

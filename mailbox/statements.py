@@ -34,6 +34,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from ..store.statement import Query, Sql
 from ..store.tables import queue
+from .item import LISTED
 from .tables import mailbox, mailbox_gone, mailbox_item
 
 CHUNK = 50  #: ids of one IN list; always as many, so that a statement is compiled once
@@ -74,8 +75,11 @@ def modseq(back: ColumnElement[int] | None = None) -> ColumnElement[int]:
 
 # ------------------------------------------------------------------------------------------------------ reading
 
-#: What lists show: everything but envelope and body.
-SHOWN = [column for column in mailbox_item.columns if column.name not in ("envelope", "body")]
+#: What lists read of a leader.
+SHOWN = [mailbox_item.columns[name] for name in LISTED]
+
+#: The same for walks over the boxes of many.
+WALKED = [*SHOWN, _i.subscriber]
 
 BOX = Query("mailbox: counters and choices of a box", select(mailbox).where(_m.subscriber == subscriber_id()))
 
@@ -126,7 +130,10 @@ def listing(*, folder: bool, unread: bool, starred: bool, kind: bool, sender: bo
         where.append(_i.sender == bindparam("sender", type_=Text))
     if peer:
         where.append(_i.peer == bindparam("peer", type_=Text))
-    chosen = select(*SHOWN).where(*where).order_by(_i.id.desc()).limit(bindparam("limit", type_=Integer))
+    state = select(_m.modseq).where(_m.subscriber == subscriber_id()).scalar_subquery().label("box_modseq")
+    chosen = (
+        select(*SHOWN, state).where(*where).order_by(_i.id.desc()).limit(bindparam("limit", type_=Integer))
+    )
     return Query("mailbox: list of a folder", chosen)
 
 
@@ -359,17 +366,17 @@ _walk = and_(
 
 OLD = Query(
     "mailbox: leaders older than",
-    select(*SHOWN).where(_walk).order_by(_i.id).limit(bindparam("limit", type_=Integer)),
+    select(*WALKED).where(_walk).order_by(_i.id).limit(bindparam("limit", type_=Integer)),
 )
 
 OLD_OF = Query(
     "mailbox: leaders of a box older than",
-    select(*SHOWN).where(_mine(), _walk).order_by(_i.id).limit(bindparam("limit", type_=Integer)),
+    select(*WALKED).where(_mine(), _walk).order_by(_i.id).limit(bindparam("limit", type_=Integer)),
 )
 
 BINNED = Query(
     "mailbox: leaders too long in the bin",
-    select(*SHOWN)
+    select(*WALKED)
     .where(_i.binned_at > ZERO, _i.binned_at <= bindparam("before", type_=BigInteger), _i.leader == _i.id)
     .order_by(_i.binned_at)
     .limit(bindparam("limit", type_=Integer)),

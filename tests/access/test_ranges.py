@@ -22,7 +22,9 @@ def test_a_number_is_in_the_range_with_the_longest_prefix():
     assert not table.is_own("+447700900123")  # a hole in our own range
     assert table.is_own("+336")
     assert not table.is_own("+49")
-    assert table.find("+447700900123").id == "rng_2"
+    found = table.find("+447700900123")
+    assert found is not None
+    assert found.id == "rng_2"
 
 
 @pytest.mark.parametrize("number", ["", "447700900123", "12345", "@Shop", "#4477", "=12"])

@@ -75,7 +75,7 @@ def test_first_use_inside_own_ranges_makes_the_box(store_url: str):
     async def story() -> None:
         async with center(store_url, subscriber_settings=SubscriberSettings(first_use=True)) as c:
             await c.deposit(to=ALICE)
-            alice = await c.subscribers.find(ALICE)
+            alice = await c.owner(ALICE)
             assert alice.origin == "first-use"
             assert (await c.box.summary(alice.number)).unread == 1
             assert (await c.offer(c.message(to="+33612345678"))).reason == "unknown-subscriber"

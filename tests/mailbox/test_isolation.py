@@ -134,7 +134,7 @@ def test_the_next_owner_of_a_number_starts_empty(
         await c.box.open(alice.number, old[0].id)
         await end(c, alice)
         assert [one.number for one in sealed] == [alice.number]
-        heir = await c.subscribers.find(ALICE)
+        heir = await c.owner(ALICE)
         assert heir.number != alice.number
         assert (await c.box.page(heir.number)).items == ()
         summary = await c.box.summary(heir.number)

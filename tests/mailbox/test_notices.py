@@ -77,10 +77,10 @@ def test_seen_returns_at_once_and_survives_a_number_that_fails(sqlite_url: str):
         await c.deposit()
         find = c.subscribers.find
 
-        async def failing(number: str):
-            if number == "+1":
+        async def failing(msisdn: str):
+            if msisdn == "+1":
                 raise OSError("gone")
-            return await find(number)
+            return await find(msisdn)
 
         c.subscribers.find = failing
         for number in ("+1", ALICE, ALICE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from box_center import HOUR, Center, center
@@ -27,7 +28,7 @@ def run(url: str, story: Callable[[Center], Awaitable[None]]) -> None:
 
 
 async def part(
-    c: Center, number: int, text: str, *, total: int = 3, reference: int = 42, **other: object
+    c: Center, number: int, text: str, *, total: int = 3, reference: int = 42, **other: Any
 ) -> Message:
     header = udh.concatenation_header(udh.ConcatRef(reference & 0xFF, total, number))
     return await c.deposit(
@@ -95,7 +96,7 @@ def test_a_gap_is_shown_and_a_late_part_is_news(store_url: str):
         {"account": 2},
     ],
 )
-def test_parts_of_other_messages_stay_apart(store_url: str, other: dict[str, object]):
+def test_parts_of_other_messages_stay_apart(store_url: str, other: dict[str, Any]):
     async def story(c: Center) -> None:
         alice = await c.subscriber(ALICE)
         await part(c, 1, "One")

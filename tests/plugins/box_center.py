@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,6 +133,24 @@ class Center:
         """A new subscriber."""
         return await self.subscribers.provision(numbers or ("+447700900001",), **other)
 
+    async def owner(self, number: str) -> Subscriber:
+        """Who has a number."""
+        found = await self.subscribers.find(number)
+        assert found is not None
+        return found
+
+    async def known(self, number: int) -> Subscriber:
+        """The subscriber with an id."""
+        found = await self.subscribers.get(number)
+        assert found is not None
+        return found
+
+    async def first_use(self, number: str) -> Subscriber:
+        """Who has a number, from now on if need be."""
+        found = await self.subscribers.resolve(number)
+        assert found is not None
+        return found
+
     async def events(self, message: int | None = None) -> list[Event]:
         """What was recorded, of one message or of all."""
         rows = await self.store.fetch(_EVENTS)
@@ -156,7 +174,7 @@ async def center(
     *,
     subscriber_settings: SubscriberSettings | None = None,
     clock: StepClock | None = None,
-) -> AsyncIterator[Center]:
+) -> AsyncGenerator[Center]:
     """An open center with the own range +447700900."""
     clock = clock or StepClock()
     settings = settings or MailboxSettings()

@@ -140,12 +140,14 @@ class Engine(ABC):
         try:
             await self._connect()
             await self._begin_life()
+            self._writer = Writer(self._start, self.settings.batch_changes)
+            for hook in self._commit_hooks:
+                self._writer.after_commit(hook)
+            await self.beat()  # whatever speaks against accepting is known before the first message
         except BaseException:
+            self._life = self._writer = None
             await self._disconnect()
             raise
-        self._writer = Writer(self._start, self.settings.batch_changes)
-        for hook in self._commit_hooks:
-            self._writer.after_commit(hook)
         self._tasks.append(asyncio.create_task(self._live(), name="store heartbeat"))
 
     async def close(self) -> None:

@@ -344,12 +344,28 @@ class SqliteStore(Engine):
                 raise _Broken(error, committing=False) from error
 
     def _commit_singly(self, part: Plan) -> list[Answer]:
-        """Each change by itself in one transaction: the ones that cannot be are answered so, the others are stored."""
+        """Each change by itself in one transaction: the ones that cannot be are answered so, the others are stored.
+
+        When there is no room, SQLite gives the whole transaction up. Then new messages are refused, to leave what
+        room there is to outcomes, and the others are tried again.
+        """
+        decided: dict[int, Answer] = {}
+        for _pass in range(3):
+            answers = self._pass_singly(part, decided)
+            if answers is not None:
+                return answers
+        return [Answer.FULL] * len(part.changes)
+
+    def _pass_singly(self, part: Plan, decided: dict[int, Answer]) -> list[Answer] | None:
+        """One transaction for the changes that are not decided. None: it ran out of room; `decided` says more."""
         connection = self._ready()
         connection.execute("BEGIN IMMEDIATE")
         answers: list[Answer] = []
         stored = self._planner.plan(())
-        for change in part.changes:
+        for index, change in enumerate(part.changes):
+            if index in decided:
+                answers.append(decided[index])
+                continue
             connection.execute("SAVEPOINT one")
             single = self._planner.plan((change,))
             try:
@@ -357,9 +373,14 @@ class SqliteStore(Engine):
                 answer = Answer.STORED
                 stored = single
             except (_Mismatch, sqlite3.Error, ValueError, OverflowError, TypeError) as error:
-                if _primary(error) == _IOERR or not connection.in_transaction:
+                if _primary(error) == _IOERR:
                     raise _Broken(error, committing=False) from error
-                answer = self._refusal(change, error)
+                answer = decided[index] = self._refusal(change, error)
+                if not connection.in_transaction:
+                    for other, waiting in enumerate(part.changes):
+                        if waiting.messages:
+                            decided.setdefault(other, Answer.FULL)
+                    return None
                 connection.execute("ROLLBACK TO one")
             connection.execute("RELEASE one")
             answers.append(answer)

@@ -126,7 +126,7 @@ def test_a_change_that_cannot_be_leaves_nothing_and_hurts_nobody(store_url: str,
             refused = Answer.FENCED if fault == "fence" else Answer.CONFLICT
             assert answers == [Answer.STORED] * 3 + [refused] + [Answer.STORED] * 3
             kept = await store.load([old.id, bad.id, *(one.id for one in good)])
-            assert [one.body for one in kept if one.id == old.id][0] == old.body
+            assert next(one.body for one in kept if one.id == old.id) == old.body
             assert {one.id for one in kept} == {old.id, *(one.id for one in good)}
             assert {row["message"] for row in await rows(store, tables.event)} == {one.id for one in good}
             assert len(await rows(store, tables.queue)) == 7

@@ -23,8 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+
+from .access.credentials import CredentialSettings
+from .access.one_time_codes import CodeSettings
+from .access.sessions import SessionSettings
+from .access.subscriber import SubscriberSettings
+from .api.settings import HttpSettings, OpsSettings
+from .mailbox.settings import MailboxSettings
+from .smsc.delivery import DeliverySettings
+from .smsc.listener import ListenerSettings
+from .smsc.submission import SubmissionSettings
+from .store.settings import StoreSettings
 
 __all__ = ["Config", "ConfigError", "Key", "Loaded", "Problem", "Value", "alternatives", "keys", "load"]
 
@@ -38,8 +49,34 @@ SECRET_FILE_CHARACTERS = 65536
 C = TypeVar("C", bound=BaseModel)
 
 
+class SecretSettings(BaseModel):
+    """[secrets] of restante.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_file: Path = Field(
+        default=Path("restante.key"),
+        description="master keys, mode 0600; relative to the configuration file; made by restante init",
+    )
+
+
 class Config(BaseModel):
     """Everything a process needs to start, one section a room."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
+    smpp: ListenerSettings = Field(default_factory=ListenerSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    ops: OpsSettings = Field(default_factory=OpsSettings)
+    submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    mailbox: MailboxSettings = Field(default_factory=MailboxSettings)
+    subscribers: SubscriberSettings = Field(default_factory=SubscriberSettings)
+    credentials: CredentialSettings = Field(default_factory=CredentialSettings)
+    sessions: SessionSettings = Field(default_factory=SessionSettings)
+    one_time_codes: CodeSettings = Field(default_factory=CodeSettings)
 
 
 # --------------------------------------------------------------------------------------------- declared keys

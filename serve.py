@@ -1,0 +1,403 @@
+"""Puts the rooms together, starts them and stops them.
+
+In charge of: the order in which rooms are made, opened and closed, and which of them know each other. Not in charge of:
+anything a room does. Every check, outlet, kind of object and door is registered here, by hand, and nowhere else.
+
+Order of life: the store first, then what is read from it, then delivery, and only then the doors. The end is the other
+way round: doors stop taking, what is pending is answered, attempts under way end, and the store closes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from . import __version__
+from .access.accounts import Account, AccountModel, account_warnings, owner_table
+from .access.audit import Audit
+from .access.credentials import CredentialKind, Credentials
+from .access.numbers import NumberRules
+from .access.one_time_codes import OneTimeCodes
+from .access.operators import Operator, OperatorModel, operator_key
+from .access.ranges import NumberRange, NumberRanges, RangeModel
+from .access.sealing import KeyRing
+from .access.sessions import Sessions
+from .access.subscriber import Subscriber
+from .access.subscribers import Subscribers
+from .api.app import create_app, create_ops_app
+from .api.rooms import ConfigValue, Rooms
+from .api.server import HttpServer
+from .config import Config
+from .mailbox.box import Box
+from .mailbox.changes import Feed, Live
+from .mailbox.endings import Endings
+from .mailbox.notices import Notices
+from .mailbox.outlet import MailboxOutlet
+from .mailbox.redelivery import Redelivery
+from .mailbox.retention import Retention
+from .message import Kind
+from .registry.documents import Problem
+from .registry.edits import Registry
+from .registry.versioned import ObjectKind, Stored, View
+from .smsc.binds import Binds
+from .smsc.delivery import Delivery
+from .smsc.holding import Holding
+from .smsc.limits import Throttles
+from .smsc.listener import Listener
+from .smsc.operations import Operations
+from .smsc.permits import AddressPermission
+from .smsc.receipts import Receipts
+from .smsc.recipients import Recipients
+from .smsc.routing import Route, RouteModel, Router
+from .smsc.screening import Screening
+from .smsc.submission import Submission
+from .store.connect import connect
+from .store.failpoints import from_environment
+from .store.history import History
+from .store.nodes import LifeState
+from .store.sweep import Sweep
+
+__all__ = ["Addresses", "Center", "serve"]
+
+_log = structlog.get_logger(__name__)
+
+_MAILBOX_SWEEP_S = 5.0
+_REGISTRY_POLL_S = 0.5
+_STOP_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the center really listens."""
+
+    smpp: tuple[str, int]
+    http: tuple[str, int]
+    ops: tuple[str, int]
+
+
+class Center:
+    """One running message center."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        key_file: Path,
+        environ: Mapping[str, str],
+        effective: Callable[[], Sequence[ConfigValue]] = tuple[ConfigValue, ...],
+    ) -> None:
+        """`key_file`: the master keys; `effective`: the configuration as the admin API shows it."""
+        self.config = config
+        self._ring = KeyRing.load(key_file)
+        self._effective = effective
+        self.failpoint = from_environment(environ)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> Addresses:
+        """Open everything and begin to serve. What was opened is closed again if a later room refuses."""
+        try:
+            await self._open_store()
+            await self._open_objects()
+            self._make_path()
+            await self._open_doors()
+        except BaseException:
+            await self.stop()
+            raise
+        return Addresses(
+            (self.config.smpp.host, self.listener.port),
+            (self.config.http.host, self.http.port),
+            (self.config.ops.host, self.ops.port),
+        )
+
+    # ------------------------------------------------------------------------------------------------ opening
+
+    async def _open_store(self) -> None:
+        store = self.store = connect(self.config.store, failpoint=self.failpoint)
+        await store.open()
+        self.history = History(store)
+        master = self._ring.master
+        self.credentials = Credentials(store, self.config.credentials)
+        self.audit = Audit(store, master)
+        self.sessions = Sessions(store, master, self.config.sessions)
+
+    async def _open_objects(self) -> None:
+        """The objects that operators edit, live."""
+        registry = self.registry = Registry(self.store)
+        self.ranges = NumberRanges()
+        rules = self.config.submission.number_rules
+        self.account_kind = account_kind(rules, self.ranges)
+        self.route_kind = ObjectKind(
+            "route", "rte", RouteModel, lambda r: r.name, lambda s: Route(s.number, s.value)
+        )
+        self.range_kind = ObjectKind(
+            "range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)
+        )
+        self.operator_kind = ObjectKind("operator", "op", OperatorModel, operator_key, Operator.of)
+        self.accounts = registry.register(self.account_kind)
+        self.routes = registry.register(self.route_kind)
+        self.live_ranges = registry.register(self.range_kind)
+        registry.register(self.operator_kind)
+        await registry.open()
+        self.owners = owner_table(self.accounts.values())
+        self.ranges.use(self.live_ranges.values())
+        self.accounts.on_change(lambda _: self._accounts_changed())
+        self.live_ranges.on_change(lambda _: self.ranges.use(self.live_ranges.values()))
+        self.subscribers = Subscribers(self.store, self.ranges, self.config.subscribers)
+
+    def _accounts_changed(self) -> None:
+        self.owners = owner_table(self.accounts.values())
+        for bind in self.binds:
+            account = self.accounts.by_number(bind.account.number)
+            if account is None or account.suspended:
+                bind.unbind("account suspended or deleted")
+
+    def _make_path(self) -> None:
+        """The way of a message, from its door to its outcome."""
+        store, config = self.store, self.config
+        by_number = self.accounts.by_number
+        self.binds = Binds(by_number, failpoint=self.failpoint)
+        store.after_commit(self.binds.flush)  # responses leave before delivery goes on
+        self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
+        self.router = Router(
+            owner_of=lambda number: self.owners.find(number),
+            account=self.accounts.get,
+            account_by_number=by_number,
+            outlet_of=self.binds.outlet,
+            mailbox=self.mailbox,
+            own=self.ranges,
+            random=random.random,
+        )
+        self.router.use(self.routes.values())
+        self.routes.on_change(lambda _: self.router.use(self.routes.values()))
+        # The order of behaviour.md 4; one line a policy.
+        self.screening = Screening([AddressPermission(by_number)])
+        self.receipts = Receipts(
+            accounts=by_number, next_id=store.next_id, epoch=lambda: store.epoch, node=store.node
+        )
+        self.recipients = Recipients(store)
+        self.delivery = Delivery(
+            store=store,
+            router=self.router,
+            screening=self.screening,
+            receipts=self.receipts,
+            recipients=self.recipients,
+            accounts=by_number,
+            random=random.random,
+            mailbox=self.mailbox,
+            settings=config.delivery,
+            failpoint=self.failpoint,
+        )
+        self.holding = Holding(store, self.receipts)
+        self.binds.wake_with(self.delivery.outlet_ready)
+        self.mailbox.wake_with(self.delivery.outlet_ready)
+        self.submission = Submission(
+            store=store,
+            screening=self.screening,
+            router=self.router,
+            delivery=self.delivery,
+            throttles=Throttles(),
+            settings=config.submission,
+        )
+        self._make_boxes()
+
+    def _make_boxes(self) -> None:
+        """The mailbox room, and what it tells people."""
+        store, settings = self.store, self.config.mailbox
+        self.endings = Endings(store, self.receipts.ending, self.delivery.admit)
+        self.box = Box(store, self.subscribers, settings, self.endings)
+        self.redelivery = Redelivery(store, self.box, settings, self.delivery.admit)
+        self.delivery.redelivery = self.redelivery
+        self.notices = Notices(
+            store, self.subscribers, self.redelivery, settings, self.submission.send_system
+        )
+        self.delivery.on_seen(self.notices.seen)
+        self.retention = Retention(store, settings, self.endings)
+        self.feed = Feed(store, settings)
+        self.box_live = Live(store, settings)
+        self.box.on_change(self.box_live.touched)
+        self.subscribers.on_barred(self._barred)
+        self.codes = OneTimeCodes(
+            store,
+            self._ring.master,
+            send=lambda number, text: self.submission.send_system(
+                Kind.CODE, number, text, validity_ms=300_000
+            ),
+            find=self.subscribers.resolve,
+            settings=self.config.one_time_codes,
+        )
+
+    def _barred(self, subscriber: Subscriber) -> None:
+        """A subscriber may no longer read: sessions end at once, a closed one's box is sealed."""
+        self._spawn(self.sessions.revoke_all(f"sub_{subscriber.number}", "barred"))
+        if subscriber.closed:
+            self._spawn(self.endings.seal(subscriber.number))
+
+    async def _open_doors(self) -> None:
+        await self.recipients.open()
+        self.store.on_life(self._life)
+        self.delivery.start()
+        self._tasks.append(asyncio.create_task(self._sweep_mailboxes(), name="mailbox-sweep"))
+        self._tasks.append(asyncio.create_task(self._poll_registry(), name="registry-poll"))
+        self.sweep = Sweep(self.store, self.config.store.retention)
+        self._tasks.append(asyncio.create_task(self.sweep.run(), name="retention"))
+        self.listener = Listener(
+            self.config.smpp,
+            accounts=self.accounts,
+            password_is_right=self._password_is_right,
+            submission=self.submission,
+            operations=Operations(self.history),
+            binds=self.binds,
+            clock=self.store.clock,
+            store_pending=lambda: self.store.health().pending,
+        )
+        self.store.after_commit(self.listener.resume_paused)
+        rooms = self._rooms()
+        self.app = create_app(rooms)
+        self.http = HttpServer(self.app, self.config.http)
+        self.ops = HttpServer(create_ops_app(rooms), self.config.ops)
+        await self.ops.start()
+        await self.http.start()
+        await self.listener.start()
+
+    def _rooms(self) -> Rooms:
+        return Rooms(
+            settings=self.config.http,
+            master_key=self._ring.master,
+            version=__version__,
+            store=self.store,
+            history=self.history,
+            registry=self.registry,
+            account_kind=self.account_kind,
+            route_kind=self.route_kind,
+            range_kind=self.range_kind,
+            operator_kind=self.operator_kind,
+            credentials=self.credentials,
+            sessions=self.sessions,
+            codes=self.codes,
+            audit=self.audit,
+            submission=self.submission,
+            delivery=self.delivery,
+            binds=self.binds,
+            holding=self.holding,
+            box=self.box,
+            feed=self.feed,
+            box_live=self.box_live,
+            redelivery=self.redelivery,
+            subscribers=self.subscribers,
+            config=self._effective,
+        )
+
+    async def _password_is_right(
+        self, account: Account | None, system_id: str, password: str, address: str
+    ) -> bool:
+        owner = account.id if account is not None else ""
+        return await self.credentials.verify(
+            owner, CredentialKind.SMPP_PASSWORD, password, address=address, name=system_id
+        )
+
+    # ------------------------------------------------------------------------------------------------ running
+
+    def _life(self, state: LifeState) -> None:
+        """The lease decides whether this node may send."""
+        if state is LifeState.FENCED:
+            self.delivery.halt()
+        elif state is LifeState.STALE:
+            self.delivery.pause()
+        else:
+            self.delivery.resume()
+
+    async def _sweep_mailboxes(self) -> None:
+        while True:
+            await asyncio.sleep(_MAILBOX_SWEEP_S)
+            try:
+                while await self.endings.expire():
+                    continue
+                await self.retention.sweep()
+            except Exception:  # the database may be away; the next round tries again
+                _log.exception("mailbox-sweep-failed")
+
+    async def _poll_registry(self) -> None:
+        """Edits made by other processes are live here within a second."""
+        while True:
+            await asyncio.sleep(_REGISTRY_POLL_S)
+            try:
+                await self.registry.refresh()
+            except Exception:  # as above
+                _log.exception("registry-poll-failed")
+
+    def _spawn(self, work: Callable[..., object] | object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type]  # any coroutine
+        self._tasks.append(task)  # type: ignore[arg-type]
+        task.add_done_callback(self._tasks.remove)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------------------------------------ the end
+
+    async def stop(self) -> None:
+        """Close everything that was opened, doors first."""
+        app = getattr(self, "app", None)
+        if app is not None:
+            app.end_streams()
+        for name in ("http", "listener"):
+            door = getattr(self, name, None)
+            if door is not None:
+                await door.stop()
+        delivery = getattr(self, "delivery", None)
+        if delivery is not None:
+            await delivery.stop(_STOP_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ops = getattr(self, "ops", None)
+        if ops is not None:
+            await ops.stop()
+        credentials = getattr(self, "credentials", None)
+        if credentials is not None:
+            credentials.close()
+        store = getattr(self, "store", None)
+        if store is not None:
+            await store.close()
+
+
+def account_kind(rules: NumberRules, ranges: NumberRanges) -> ObjectKind[AccountModel, Account]:
+    """The kind of accounts: compiled with the center's number rules and number ranges."""
+
+    def build(stored: Stored[AccountModel]) -> Account:
+        return Account(
+            stored.number, stored.value, version=stored.version, number_rules=rules, own_network=ranges.is_own
+        )
+
+    def warn(
+        before: Stored[AccountModel] | None, after: Stored[AccountModel] | None, view: View
+    ) -> Iterable[Problem]:
+        if after is None:
+            return []
+        others = [other.value for other in view.values(kind) if other.number != after.number]
+        return [Problem(*warning) for warning in account_warnings(after.value, others)]
+
+    kind = ObjectKind("account", "acc", AccountModel, lambda a: a.system_id, build, warn=warn)
+    return kind
+
+
+async def serve(
+    config: Config,
+    *,
+    key_file: Path,
+    environ: Mapping[str, str],
+    stop: asyncio.Event,
+    ready: Callable[[Addresses], None] = lambda addresses: None,
+    effective: Callable[[], Sequence[ConfigValue]] = tuple[ConfigValue, ...],
+) -> None:
+    """Run a center until `stop` is set."""
+    center = Center(config, key_file=key_file, environ=environ, effective=effective)
+    ready(await center.start())
+    try:
+        await stop.wait()
+    finally:
+        _log.info("stopping")
+        await center.stop()
+        _log.info("stopped")

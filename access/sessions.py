@@ -349,9 +349,9 @@ class Sessions:
         params = {"key": id, "of": owner, "revoked_at": now, "revoked_because": because}
         return Write(_REVOKE, params, expect=1)
 
-    async def revoke(self, id: str, owner: str, because: str) -> bool:
-        """End one session of `owner`. False if there is none that lives."""
-        answer = await self._store.apply(writes=[self.revoking_one(id, owner, because)])
+    async def revoke(self, id: str, owner: str, because: str, *, writes: tuple[Write, ...] = ()) -> bool:
+        """End one session of `owner`, with `writes`. False, and nothing is written, if there is none that lives."""
+        answer = await self._store.apply(writes=[self.revoking_one(id, owner, because), *writes])
         if answer is Answer.CONFLICT:
             return False
         if answer is not Answer.STORED:
@@ -405,7 +405,7 @@ class Sessions:
     async def poll(self, *, since: int) -> int:
         """Close the streams of sessions that any process revoked since then; returns where to go on."""
         now = self._store.clock.now_ms()
-        for row in await self._store.fetch(_REVOKED_SINCE, since=since):
+        for row in await self._store.fetch(_REVOKED_SINCE, since=max(since, 1)):
             self.ended(row["id"])
         for id in list(self._watched):
             found = await self.find(id)

@@ -111,25 +111,51 @@ class Client:
         return self._decoded(self._request("GET", path, params=params))
 
     def post(
-        self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None, **params: object
+        self,
+        path: str,
+        body: object = None,
+        *,
+        etag: str = "",
+        reason: str = "",
+        headers: Mapping[str, str] | None = None,
+        **params: object,
     ) -> Any:
         """POST a JSON body and decode the answer (None if there is none)."""
-        return self._decoded(self._request("POST", path, body=body, headers=headers, params=params))
+        return self._change("POST", path, body, etag, reason, params, headers)
 
-    def patch(self, path: str, changes: Mapping[str, object], *, etag: str, **params: object) -> Any:
+    def patch(
+        self, path: str, changes: Mapping[str, object], *, etag: str, reason: str = "", **params: object
+    ) -> Any:
         """PATCH (RFC 7396) a version of an object."""
-        headers = {"If-Match": etag, "Content-Type": "application/merge-patch+json"}
-        return self._decoded(self._request("PATCH", path, body=changes, headers=headers, params=params))
+        kind = {"Content-Type": "application/merge-patch+json"}
+        return self._change("PATCH", path, changes, etag, reason, params, kind)
 
-    def delete(self, path: str, *, etag: str = "", **params: object) -> Any:
+    def put(self, path: str, body: object, *, etag: str = "", reason: str = "", **params: object) -> Any:
+        """PUT a value."""
+        return self._change("PUT", path, body, etag, reason, params)
+
+    def delete(self, path: str, *, etag: str = "", reason: str = "", **params: object) -> Any:
         """DELETE a version of an object, or something without versions."""
-        headers = {"If-Match": etag} if etag else {}
-        return self._decoded(self._request("DELETE", path, headers=headers, params=params))
+        return self._change("DELETE", path, None, etag, reason, params)
 
-    def put(self, path: str, body: object, *, etag: str = "", **params: object) -> Any:
-        """PUT a whole object."""
-        headers = {"If-Match": etag} if etag else {}
-        return self._decoded(self._request("PUT", path, body=body, headers=headers, params=params))
+    def upload(self, path: str, content: bytes, content_type: str, *, reason: str = "") -> Any:
+        """POST octets that are no JSON."""
+        headers = {"Content-Type": content_type} | ({"X-Reason": reason} if reason else {})
+        return self._decoded(self._request("POST", path, content=content, headers=headers))
+
+    def _change(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        etag: str,
+        reason: str,
+        params: Mapping[str, object],
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        said = {"If-Match": etag, "X-Reason": reason, **(headers or {})}
+        said = {name: value for name, value in said.items() if value}
+        return self._decoded(self._request(method, path, body=body, headers=said, params=params))
 
     def versioned(self, path: str) -> tuple[Json, str]:
         """An object and its ETag."""
@@ -157,6 +183,7 @@ class Client:
         path: str,
         *,
         body: object = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, object] | None = None,
     ) -> httpx.Response:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["SENDER_ACCOUNT", "First", "init", "prepare"]
 
 SENDER_ACCOUNT = "cli"  #: the account of `restante send`
+SENDER_NAME = "@Restante"  #: its only number: the sender when none is given
 ADMIN = "admin"
 PASSWORD_LENGTH = 20
 
@@ -123,8 +124,9 @@ async def _write_first(registry: Registry, credentials: Credentials, audit: Audi
     registry.register(accounts)
     await registry.open()
     owners: list[str] = []
-    admin = {"name": ADMIN, "role": OperatorRole.ADMIN.value}
-    sender = {"system_id": SENDER_ACCOUNT, "description": "what `restante send` sends as"}
+    admin: dict[str, Any] = {"name": ADMIN, "role": OperatorRole.ADMIN.value}
+    sender: dict[str, Any] = {"system_id": SENDER_ACCOUNT, "description": "what `restante send` sends as"}
+    sender |= {"numbers": [SENDER_NAME], "sources": ["*"]}
     for kind, body in ((operators, admin), (accounts, sender)):
         async with audit.entry(Entry("init", f"{kind.name}.create", reason="restante init")) as seal:
             edit = await registry.create(

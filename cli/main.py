@@ -8,7 +8,24 @@ from __future__ import annotations
 import typer
 
 from .. import __version__
-from . import bench, completion, config, db, init, serve
+from . import (
+    bench,
+    completion,
+    config,
+    db,
+    demo,
+    doctor,
+    esme,
+    init,
+    mailbox,
+    range,
+    route,
+    send,
+    serve,
+    subscriber,
+    top,
+    trace,
+)
 
 __all__ = ["app", "main"]
 
@@ -36,10 +53,20 @@ def restante(
     """A message center that keeps what it cannot deliver until the recipient asks for it."""
 
 
+app.add_typer(demo.app, name="demo")
 app.command("serve")(serve.serve)
 app.command("init")(init.init)
+app.command("send")(send.send)
+app.command("trace")(trace.trace)
+app.command("top")(top.top)
+app.add_typer(esme.app, name="esme")
+app.add_typer(route.app, name="route")
+app.add_typer(range.app, name="range")
+app.add_typer(subscriber.app, name="subscriber")
+app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("completion")(completion.completion)
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ConfigFile", "Exit", "Failure", "Json", "Output"]
+__all__ = ["ConfigFile", "DryRun", "Exit", "Failure", "Json", "Output", "Reason", "spelled"]
 
 
 class Exit(IntEnum):
@@ -48,6 +48,13 @@ ConfigFile = Annotated[
         help="The center's restante.toml. Default: ./restante.toml",
     ),
 ]
+
+
+#: `--reason`, on every command that changes something.
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in history and audit.", show_default=False)]
+
+#: `--dry-run`, on every command that edits an object.
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change and change nothing.")]
 
 
 class Failure(Exception):

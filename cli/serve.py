@@ -165,7 +165,7 @@ def configure_log(form: LogForm, level: str) -> None:
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise typer.BadParameter(f"{level!r} is not debug, info, warning or error", param_hint="--log-level")
-    logging.basicConfig(stream=sys.stderr, level=max(number, logging.INFO), format="%(name)s: %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(name)s: %(message)s")
     renderer = (
         structlog.processors.JSONRenderer()
         if form is LogForm.JSON

@@ -35,6 +35,59 @@ ACCOUNT: ObjectKind[AccountModel, Account] = ObjectKind(
 )
 
 
+def looked_at(folder: Path) -> list[str]:
+    """Every file but the key: the database, its log, its lock."""
+    return [path.read_bytes().decode("latin-1") for path in folder.iterdir() if path.name != "key"]
+
+
+async def refusals(registry: Registry, credentials: Credentials, secrets: Secrets) -> list[str]:
+    """Somebody puts a secret where it does not belong: what the errors say."""
+    shown: list[str] = []
+    for body in ({"system_id": "x", "password": PASSWORD}, {"system_id": PASSWORD + " " + OPERATOR}):
+        with pytest.raises(InvalidObject) as invalid:
+            await registry.create(ACCOUNT, body, actor="op_1")
+        shown += [str(invalid.value), repr(invalid.value), repr(invalid.value.problems)]
+    with pytest.raises(UnfitSecret) as unfit:
+        await credentials.set_password("acc_1", SMPP, OPERATOR)
+    with pytest.raises(SealBroken) as broken:
+        Sealer(KeyRing({"0" * 8: bytes(32)})).unseal(secrets._sealer.seal(SEALED, "a", "b"), "a", "b")
+    return [*shown, repr(unfit.value), repr(broken.value)]
+
+
+async def live(database: Database, folder: Path) -> tuple[list[str], str]:
+    """Plant the secrets, use them, look everywhere; returns what was seen, and the API key."""
+    async with database.store() as store:
+        registry = Registry(store)
+        registry.register(ACCOUNT)
+        await registry.open()
+        cheap = CredentialSettings(hashing=HashSettings(memory_kib=7168, time_cost=1))
+        credentials = Credentials(store, cheap)
+        ring = KeyRing.create(folder / "key")
+        secrets = Secrets(store, Sealer(ring))
+        hashed = await credentials.hash(PASSWORD)
+
+        def riders(edit: Any) -> Any:
+            return credentials.password_writes(edit.after.id, SMPP, hashed)
+
+        edit = await registry.create(ACCOUNT, {"system_id": "shop"}, actor="op_1", writes=riders)
+        await credentials.set_password("acc_1", CredentialKind.OPERATOR_PASSWORD, OPERATOR)
+        issued = await credentials.issue_api_key("acc_1", label="till")
+        await store.apply(writes=secrets.writes("lnk_1", "password", SEALED))
+        assert await credentials.verify("acc_1", SMPP, PASSWORD, address="192.0.2.1", name="shop")
+        assert not await credentials.verify("acc_1", SMPP, WRONG, address="192.0.2.1", name="shop")
+        assert await credentials.verify("acc_1", CredentialKind.OPERATOR_PASSWORD, OPERATOR)
+        assert await credentials.verify_api_key(issued.token)
+        assert await secrets.get("lnk_1", "password") == SEALED
+        shown = await refusals(registry, credentials, secrets)
+        shown += [repr(edit), json.dumps(list(edit.diff), default=str)]
+        shown += map(repr, (credentials, issued, ring, secrets, vars(credentials)))
+        shown.append(json.dumps(await export_definitions(registry)))
+        shown.append(repr(await registry.history(ACCOUNT, 1)) + repr(await credentials.of("acc_1")))
+        shown += looked_at(folder)  # while it is open, so that the log is there as well
+        credentials.close()
+        return shown, issued.token
+
+
 def test_planted_secrets_are_found_nowhere(
     sqlite_copy: Database,
     tmp_path: Path,
@@ -42,71 +95,9 @@ def test_planted_secrets_are_found_nowhere(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    shown: list[str] = []
-    token = ""
-
-    async def act() -> None:
-        nonlocal token
-        async with sqlite_copy.store() as store:
-            registry = Registry(store)
-            registry.register(ACCOUNT)
-            await registry.open()
-            credentials = Credentials(
-                store, CredentialSettings(hashing=HashSettings(memory_kib=7168, time_cost=1))
-            )
-            ring = KeyRing.create(tmp_path / "key")
-            secrets = Secrets(store, Sealer(ring))
-            hashed = await credentials.hash(PASSWORD)
-
-            def riders(edit: Any) -> Any:
-                return credentials.password_writes(edit.after.id, SMPP, hashed)
-
-            edit = await registry.create(ACCOUNT, {"system_id": "shop"}, actor="op_1", writes=riders)
-            assert edit.after is not None
-            owner = edit.after.id
-            await credentials.set_password(owner, CredentialKind.OPERATOR_PASSWORD, OPERATOR)
-            issued = await credentials.issue_api_key(owner, label="till")
-            token = issued.token
-            await store.apply(writes=secrets.writes("lnk_1", "password", SEALED))
-            assert await credentials.verify(owner, SMPP, PASSWORD, address="192.0.2.1", name="shop")
-            assert not await credentials.verify(owner, SMPP, WRONG, address="192.0.2.1", name="shop")
-            assert await credentials.verify(owner, CredentialKind.OPERATOR_PASSWORD, OPERATOR)
-            assert await credentials.verify_api_key(token)
-            assert await secrets.get("lnk_1", "password") == SEALED
-            # Somebody puts a secret where it does not belong: it is refused and not repeated.
-            for body in ({"system_id": "x", "password": PASSWORD}, {"system_id": PASSWORD + " " + OPERATOR}):
-                with pytest.raises(InvalidObject) as invalid:
-                    await registry.create(ACCOUNT, body, actor="op_1")
-                shown.extend([str(invalid.value), repr(invalid.value), repr(invalid.value.problems)])
-            with pytest.raises(UnfitSecret) as unfit:
-                await credentials.set_password(owner, SMPP, OPERATOR)
-            with pytest.raises(SealBroken) as broken:
-                Sealer(KeyRing({"0" * 8: bytes(32)})).unseal(secrets._sealer.seal(SEALED, "a", "b"), "a", "b")
-            shown.extend(
-                [repr(unfit.value), repr(broken.value), repr(edit), json.dumps(list(edit.diff), default=str)]
-            )
-            shown.extend(map(repr, (credentials, issued, ring, secrets, vars(credentials))))
-            shown.append(json.dumps(await export_definitions(registry)))
-            shown.append(repr(await registry.history(ACCOUNT, 1)))
-            shown.append(repr(await credentials.of(owner)))
-            # Rolling back the object leaves the credentials as they are.
-            await credentials.set_password(owner, SMPP, "newer")
-            await registry.patch(ACCOUNT, 1, {"window": 3}, if_match=1, actor="op_1")
-            await registry.rollback(ACCOUNT, 1, 1, if_match=2, actor="op_1")
-            assert not await credentials.verify(owner, SMPP, PASSWORD)
-            assert await credentials.verify(owner, SMPP, "newer")
-            # Looked at while open, so that the log is there as well.
-            for path in tmp_path.iterdir():
-                if path.name != "key":
-                    shown.append(path.read_bytes().decode("latin-1"))
-            credentials.close()
-
     with structlog.testing.capture_logs() as logged:
-        asyncio.run(act())
-    shown.extend(path.read_bytes().decode("latin-1") for path in tmp_path.iterdir() if path.name != "key")
-    shown.append(json.dumps(logged, default=str))
-    shown.append(caplog.text)
-    shown.extend(capsys.readouterr())
+        shown, token = asyncio.run(live(sqlite_copy, tmp_path))
+    shown += [*looked_at(tmp_path), json.dumps(logged, default=str), caplog.text, *capsys.readouterr()]
     everything = "\n".join(shown)
     assert "shop" in everything  # it is looked at the right things
     kid, secret = token.split("_", 2)[1:]
@@ -115,3 +106,24 @@ def test_planted_secrets_are_found_nowhere(
         assert planted not in everything
         assert planted.encode().hex() not in everything
         assert json.dumps(planted)[1:-1] not in everything
+
+
+def test_rolling_back_an_object_brings_no_old_credential_back(live_database: Database) -> None:
+    async def main() -> None:
+        async with live_database.store() as store:
+            registry = Registry(store)
+            registry.register(ACCOUNT)
+            await registry.open()
+            credentials = Credentials(
+                store, CredentialSettings(hashing=HashSettings(memory_kib=7168, time_cost=1))
+            )
+            await registry.create(ACCOUNT, {"system_id": "shop"}, actor="op_1")
+            await credentials.set_password("acc_1", SMPP, "older")
+            await credentials.set_password("acc_1", SMPP, "newer")
+            await registry.patch(ACCOUNT, 1, {"window": 3}, if_match=1, actor="op_1")
+            await registry.rollback(ACCOUNT, 1, 1, if_match=2, actor="op_1")
+            assert not await credentials.verify("acc_1", SMPP, "older")
+            assert await credentials.verify("acc_1", SMPP, "newer")
+            credentials.close()
+
+    asyncio.run(main())

@@ -1,0 +1,167 @@
+"""The real center as a process of its own, entered by its real doors only.
+
+In charge of: making a folder with `restante init`'s own code, starting and killing `restante serve`, operator calls
+over REST, and ESMEs bound with our client side. Not in charge of: what a test wants to see.
+
+A center keeps its ports over restarts, so that peers that reconnect find it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from waiting import eventually
+
+from restante.cli.init import prepare
+
+START_S = 60.0  #: a loaded machine imports slowly
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class RunningCenter:
+    """One center and its folder."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+        """`settings` by dotted name, as in restante.toml; `store.url` for PostgreSQL."""
+        self.folder = folder
+        self.smpp_port, self.http_port, self.ops_port = free_ports(3)
+        given = {
+            "smpp.port": self.smpp_port,
+            "http.port": self.http_port,
+            "ops.port": self.ops_port,
+            **(settings or {}),
+        }
+        self.site, first = prepare(folder, given)
+        self.api_key = first.api_key
+        self.send_key = first.send_key
+        self.url = f"http://127.0.0.1:{self.http_port}"
+        self.process: subprocess.Popen[str] | None = None
+        self.lines: deque[str] = deque(maxlen=2000)  #: of standard output and error, newest last
+
+    def start(self, **environ: str) -> RunningCenter:
+        """Serve; returns when all doors are open."""
+        self.launch(**environ)
+        eventually(lambda: self.ready() or self.process_ended(), seconds=START_S)
+        assert self.ready(), "\n".join(self.lines)
+        return self
+
+    def launch(self, **environ: str) -> None:
+        """Serve; returns at once."""
+        command = [sys.executable, "-m", "restante", "serve", "--config", str(self.folder / "restante.toml")]
+        self.process = subprocess.Popen(
+            [*command, "--log-level", "warning", "--json"],
+            cwd=self.folder,
+            env=os.environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines.clear()
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append(line.rstrip())
+
+    def ready(self) -> bool:
+        """True when it said that all doors are open."""
+        return any('"smpp"' in line for line in list(self.lines))
+
+    def process_ended(self) -> bool:
+        """True when there is no process any more."""
+        return self.process is None or self.process.poll() is not None
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self, seconds: float = 30.0) -> int:
+        """SIGTERM; its exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    # ---------------------------------------------------------------------------------------------- operators
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
+        """One call of the admin API; its JSON. AssertionError shows a refusal."""
+        answer = self.request(method, f"/admin{path}", body, **headers)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def request(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+        """One call of the API with the operator's key."""
+        sent = {
+            "Authorization": f"Bearer {self.api_key}",
+            **{k.replace("_", "-"): v for k, v in headers.items()},
+        }
+        return httpx.request(method, f"{self.url}/api/v1{path}", json=body, headers=sent, timeout=30)
+
+    def add_account(self, system_id: str, password: str, **settings: object) -> str:
+        """An account that may bind; its id."""
+        made = self.call("POST", "/accounts", {"system_id": system_id, **settings})
+        self.call("POST", f"/accounts/{made['id']}/credentials:rotate", {"password": password})
+        return str(made["id"])
+
+    def add_route(self, name: str, **settings: object) -> str:
+        """A route; its id."""
+        return str(self.call("POST", "/routes", {"name": name, **settings})["id"])
+
+    def add_range(self, prefix: str) -> str:
+        """An own number range; its id."""
+        return str(self.call("POST", "/ranges", {"prefix": prefix})["id"])
+
+    def message(self, id: str) -> Any:
+        """A message as operators see it."""
+        return self.call("GET", f"/messages/{id}")
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One sample of /metrics, summed over the labels that are not given."""
+        text = httpx.get(f"http://127.0.0.1:{self.ops_port}/metrics", timeout=30).text
+        total = 0.0
+        for line in text.splitlines():
+            sample, _, value = line.rpartition(" ")
+            same_name = sample == name or sample.startswith(name + "{")
+            if same_name and all(f'{key}="{word}"' in sample for key, word in labels.items()):
+                total += float(value)
+        return total
+
+
+@contextlib.contextmanager
+def running_center(
+    folder: Path, settings: Mapping[str, object] | None = None, **environ: str
+) -> Iterator[RunningCenter]:
+    """A center from start to end; killed if it does not stop."""
+    center = RunningCenter(folder, settings)
+    center.start(**environ)
+    try:
+        yield center
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            center.stop()
+        if not center.process_ended():
+            center.kill()

@@ -87,6 +87,10 @@ def guide(plan: NetworkPlan, running: Running, folder: Path, password: str, kept
         f"""  $ TOKEN=$({prove} -d '{{"code":"'$CODE'"}}' | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')""",
         f"""  $ curl -s {api}/mailbox/messages -H "Authorization: Bearer $TOKEN\"""",
         "",
+        "A list shows beginnings only. Reading the whole message ends its way: it is delivered.",
+        f"""  $ curl -s {api}/mailbox/messages/$ID -H "Authorization: Bearer $TOKEN\"""",
+        f"  $ {me} trace $ID",
+        "",
         f"Everything is in {folder}"
         + (" and stays there." if kept else "; nothing is kept.")
         + " Stop: Ctrl-C",

@@ -25,6 +25,9 @@ from rich.text import Text
 __all__ = ["ConfigFile", "DryRun", "Exit", "Failure", "Json", "Output", "Reason", "spelled"]
 
 
+PIPE_WIDTH = 10_000  #: characters
+
+
 class Exit(IntEnum):
     """How a command ends."""
 
@@ -81,7 +84,9 @@ class Output:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+        # Into a file or a pipe every row is one line, however long.
+        width = None if sys.stdout.isatty() else PIPE_WIDTH
+        self.console = Console(file=sys.stdout, highlight=False, width=width)
         self.notes = Console(file=sys.stderr, highlight=False)
 
     def __enter__(self) -> Self:

@@ -6,6 +6,7 @@ In charge of: every event of one message in order, with its time and reason, in 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import typer
@@ -33,6 +34,7 @@ _WORDS = {
     "receipt": "the sender's receipt was acknowledged",
     "note": "noted by an operator",
 }
+_ACCEPTED_TOLD = {"door", "name", "account", "role", "asserted"}
 _STYLES = {
     "delivered": "green",
     "enroute": "",
@@ -82,11 +84,11 @@ def what(event: Event) -> Text:
 
 def story(event: Event) -> str:
     """Reason and details of an event, apart from those that `what` told."""
-    told = {"door", "name"} if event["kind"] == "accepted" else set[str]()
+    told = _ACCEPTED_TOLD if event["kind"] == "accepted" else set[str]()
     facts = [
-        f"{name}={value}"
+        f"{name}={value if isinstance(value, (str, int, float)) else json.dumps(value)}"
         for name, value in event["detail"].items()
-        if name not in told and value not in ("", None)
+        if name not in told and value not in ("", None, event["reason"])
     ]
     return "; ".join(filter(None, [event["reason"], *facts]))
 

@@ -1,0 +1,156 @@
+"""The demo as a newcomer meets it: a test types what it prints, word for word."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from waiting import eventually
+
+from restante.cli import demo_control
+from restante.cli.output import Failure
+
+RESTANTE = [str(Path(sys.executable).with_name("restante"))]
+
+
+@dataclass
+class RunningDemo:
+    """A demo in another process, and what it printed so far."""
+
+    process: subprocess.Popen[str]
+    environ: dict[str, str]
+    lines: list[str] = field(default_factory=list)
+
+    def printed(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*RESTANTE, *arguments], env=self.environ, capture_output=True, text=True, timeout=60, check=False
+        )
+
+
+@contextmanager
+def running_demo(folder: Path, *arguments: str) -> Generator[RunningDemo]:
+    folder.mkdir(exist_ok=True)
+    environ = {name: text for name, text in os.environ.items() if not name.startswith("RESTANTE_")}
+    environ |= {"TMPDIR": str(folder), "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}"}
+    process = subprocess.Popen(
+        [*RESTANTE, "demo", *arguments],
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    found = RunningDemo(process, environ)
+    assert process.stdout is not None
+    reader = Thread(
+        target=lambda lines: found.lines.extend(line.rstrip("\n") for line in lines), args=[process.stdout]
+    )
+    reader.start()
+    try:
+        eventually(lambda: process.poll() is not None or found.printed("Stop: Ctrl-C"), "the guide", 90)
+        assert process.poll() is None, "\n".join(found.lines)
+        yield found
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        reader.join()
+
+
+def test_what_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:
+    with running_demo(tmp_path / "tmp", "--rate", "2") as demo:
+        commands = [line.removeprefix("  $ ") for line in demo.lines if line.startswith("  $ ")]
+        assert len(commands) >= 10
+        script = "set -euo pipefail\n" + "\n".join(
+            f"echo '--- {n}'\n{text}" for n, text in enumerate(commands)
+        )
+        done = subprocess.run(
+            ["bash", "-c", script], env=demo.environ, capture_output=True, text=True, timeout=120, check=False
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        answers = dict(re.findall(r"--- (\d+)\n(.*?)(?=--- \d|\Z)", done.stdout, re.DOTALL))
+        by_command = {command: answers[str(number)] for number, command in enumerate(commands)}
+
+        def of(part: str) -> str:
+            return next(answer for command, answer in by_command.items() if part in command)
+
+        assert "accepted as" in of('"Hello Ann"')
+        eventually(lambda: "Hello Ann" in demo.ask("demo", "phone", "ann").stdout, "Ann's screen")
+        assert "all is well" in of("top --once")
+        assert re.search(r"unread +[1-9]", of("mailbox show"))
+        assert "is on" in of("phone cleo on")
+        box = json.loads(of("mailbox/messages -H"))
+        assert [item["preview"] for item in box["items"] if item["sender"] == "Restante"][0].startswith(
+            "Where"
+        )
+        assert json.loads(of("mailbox/messages/$ID"))["text"] == "Where are you?"
+        before, after = (
+            answers[str(n)] for n, command in enumerate(commands) if command.endswith("trace $ID")
+        )
+        assert "kept in the recipient's mailbox" in before
+        assert "ended" not in before
+        assert "read by its recipient" in after
+        assert "ended: delivered" in after
+    assert demo.process.returncode == 0
+    assert demo.lines[-1] == "the demo is over; nothing was kept"
+    assert not any((tmp_path / "tmp").iterdir()), "the temporary folder is gone, the pointer too"
+
+
+def test_a_kept_demo_goes_on_where_it_was_and_serve_refuses_it(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    with running_demo(tmp_path / "tmp", "--keep", str(folder), "--rate", "0") as demo:
+        config = str(folder / "restante.toml")
+        sent = demo.ask("send", "+447700900103", "keep me", "--config", config, "--json")
+        assert sent.returncode == 0, sent.stderr
+
+        def kept() -> bool:
+            shown = demo.ask("mailbox", "show", "+447700900103", "--config", config, "--json")
+            return shown.returncode == 0 and json.loads(shown.stdout)["unread"] == 1
+
+        eventually(kept, "the message is in the box")
+    with running_demo(tmp_path / "tmp", "--keep", str(folder), "--rate", "0", "--for", "5") as demo:
+        assert kept()
+        eventually(lambda: demo.process.poll() is not None, "the end of --for")
+    refused = demo.ask("serve", "--config", config)
+    assert refused.returncode == 1
+    assert "alerts, msc1, news, quiz, shop have the demo's passwords" in refused.stderr
+    examined = demo.ask("doctor", "--config", config, "--json")
+    failed = {one["name"] for one in json.loads(examined.stdout)["checks"] if one["level"] == "FAIL"}
+    assert (examined.returncode, failed) == (1, {"demo-passwords"})
+
+
+def test_phones_are_switched_from_another_terminal(tmp_path: Path) -> None:
+    with running_demo(tmp_path / "tmp", "--rate", "0") as demo:
+        for state in ("busy", "slow", "off", "on"):
+            found = json.loads(demo.ask("demo", "phone", "ben", state, "--json").stdout)
+            assert (found["name"], found["state"]) == ("ben", state)
+        unknown = demo.ask("demo", "phone", "zoe")
+        assert unknown.returncode == 1
+        assert "one of ann, ben" in unknown.stderr
+        assert demo.ask("demo", "phone", "ben", "lost").returncode == 2
+
+
+def test_no_demo_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(Failure, match="no demo of yours"):
+        demo_control.ask(str(tmp_path / "restante.toml"), {"phone": "ann"})
+    demo_control.pointer().write_text('{"folder": "/", "pid": 1}')
+    demo_control.pointer().chmod(0o644)
+    with pytest.raises(Failure, match="no demo of yours"):
+        demo_control.ask(str(tmp_path / "restante.toml"), {"phone": "ann"})
+    demo_control.write_private(tmp_path / demo_control.DEMO_FILE, {"port": 1, "token": "x"})
+    with pytest.raises(Failure, match="does not answer"):
+        demo_control.ask(str(tmp_path / "restante.toml"), {"phone": "ann"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import traceback
 from typing import Any, cast
 
 import structlog
@@ -67,7 +68,9 @@ class Frame:
         except Problem as problem:  # of the body, found while it was read
             await self._answer(problem, scope, receive, response)
         except Exception:
-            self._log.exception("http.failed", method=scope["method"], path=scope["path"], trace_id=trace_id)
+            # As text: a renderer that shows the values of variables would show what people sent.
+            facts = {"method": scope["method"], "path": scope["path"], "trace_id": trace_id}
+            self._log.error("http.failed", **facts, traceback=traceback.format_exc())
             await self._answer(Problem("internal"), scope, receive, response)
 
     async def _answer(self, problem: Problem, scope: Scope, receive: Receive, response: _Response) -> None:

@@ -175,12 +175,17 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return respond(request, from_http(error))
+        cause = error.__cause__  # a body that is too large or too slow is found while FastAPI reads it
+        return respond(request, cause if isinstance(cause, Problem) else from_http(error))
 
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return respond(request, from_validation(error))
 
+    async def on_fault(request: Request, error: Exception) -> Response:
+        return respond(request, Problem("internal"))  # and the frame writes it into the log
+
+    app.add_exception_handler(Exception, on_fault)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)

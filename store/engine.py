@@ -184,7 +184,7 @@ class Engine(ABC):
             facts = (await self.read(nodes.NOW))[0]
             self.clock.measured(facts["now_ms"])
             try:
-                seat = nodes.choose_seat(list(rows), name, dead_after_ms)
+                seat = nodes.choose_seat(rows, name, dead_after_ms)
             except LookupError as full:
                 raise StoreRefused(str(full)) from full
             # A message above the mark would mean that the mark was lost, as in a database copied by hand.
@@ -385,6 +385,7 @@ class Engine(ABC):
         if plan.recognisable:
             return None
         self._mark += 1
+        plan.mark = self._mark
         compiled = nodes.SET_MARK.compiled(self.dialect)
         params = {"row_number": self.node, "row_epoch": self.epoch, "mark": self._mark}
         return compiled, compiled.arguments(params)
@@ -400,7 +401,7 @@ class Engine(ABC):
                 {"message": row[0], "at": row[1], "sequence": row[-1], "node": row[-3]},
             )
         else:
-            query, params = nodes.FIND_MARK, {"number": self.node, "epoch": self.epoch, "mark": self._mark}
+            query, params = nodes.FIND_MARK, {"number": self.node, "epoch": self.epoch, "mark": plan.mark}
         compiled = query.compiled(self.dialect)
         return compiled, compiled.arguments(params)
 

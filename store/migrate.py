@@ -9,6 +9,7 @@ On SQLite the life lock is the lock, so nobody serves meanwhile; on PostgreSQL a
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -119,7 +120,10 @@ def _run_sqlite(url: str, work: Callable[[Connection], T]) -> T:
     # Python's driver would commit before each DDL statement; this makes a migration one transaction.
     @event.listens_for(engine, "connect")
     def on_connect(connection: object, _record: object) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined]  # a sqlite3.Connection
+        assert isinstance(connection, sqlite3.Connection)
+        connection.isolation_level = None
+        # Counts for a database without a table yet: freed pages can later be given back, a few at a time.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

@@ -19,7 +19,8 @@ The age of the last heartbeat is judged by a clock that also counts while the ma
 so a process that was stopped and goes on finds itself STALE before it can send anything.
 
 Ids. `high_water` is an id above every id that this number has made; it is reserved ahead and durably. After a crash the
-next life starts above it, whatever the clock says.
+next life starts above it, whatever the clock says. When a heartbeat is late, ids stay within the reserve and fall
+behind the clock for a while.
 
 Source: behaviour.md 10; notes/store.md 4.
 """
@@ -27,7 +28,7 @@ Source: behaviour.md 10; notes/store.md 4.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -37,7 +38,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from ..message import MAX_NODE, IdGenerator, id_at
+from ..message import ID_SHIFT, MAX_NODE, IdGenerator, id_at
 from .statement import Query, Sql
 from .store import StoreClosed
 from .tables import event, message, node
@@ -177,7 +178,7 @@ class Seat:
     high_water: int  #: as found; ids start above it
 
 
-def choose_seat(rows: list[Mapping[str, Any]], name: str, dead_after_ms: int) -> Seat:
+def choose_seat(rows: Sequence[Mapping[str, Any]], name: str, dead_after_ms: int) -> Seat:
     """Choose a number: our own by name, else one given back, else a new one, else a dead one.
 
     Raises LookupError when all numbers are taken by live nodes.
@@ -224,7 +225,7 @@ class Life:
         self._state = LifeState.LIVE
         self._hooks: list[Callable[[LifeState], None]] = []
         self._reserved = 0
-        self._ids = IdGenerator(seat.number, seat.high_water, now_ms)
+        self._ids = IdGenerator(seat.number, seat.high_water, self._id_ms)
         self._made = max(seat.high_water, id_at(now_ms()))
 
     @property
@@ -260,11 +261,15 @@ class Life:
 
     # ------------------------------------------------------------------------------------------------ ids
 
+    def _id_ms(self) -> int:
+        """The time for ids: the clock's, but within the reserve, which a late heartbeat may leave behind."""
+        return min(self._now_ms(), (self._reserved >> ID_SHIFT) - 1)
+
     def next_id(self) -> int:
-        """Make an id. Raises StoreClosed when none is reserved: the database was out of reach for too long."""
+        """Make an id. Raises StoreClosed when the reserve is used up: the database was out of reach for too long."""
         made = self._ids.next()
         if made >= self._reserved:
-            raise StoreClosed("no message ids are reserved: the database is out of reach")
+            raise StoreClosed("all reserved message ids are used: the database is out of reach")
         self._made = made
         return made
 
@@ -283,5 +288,4 @@ class Life:
 
     def final_high_water(self) -> int:
         """What to write when the life ends in order: nothing above it was made."""
-        self._reserved = 0
         return self._ids.next()

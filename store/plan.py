@@ -101,7 +101,18 @@ Row = tuple[object, ...]
 class Plan:
     """The rows of `changes`, grouped by statement."""
 
-    __slots__ = ("bodies", "changes", "events", "messages", "queue", "releases", "requeues", "size", "writes")
+    __slots__ = (
+        "bodies",
+        "changes",
+        "events",
+        "mark",
+        "messages",
+        "queue",
+        "releases",
+        "requeues",
+        "size",
+        "writes",
+    )
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
@@ -113,6 +124,7 @@ class Plan:
         self.events: list[Row] = []
         self.writes: list[Write] = []
         self.size = 0  # octets of text
+        self.mark = 0  # number by which it is recognised, if it inserts no row of its own
 
     @property
     def recognisable(self) -> bool:

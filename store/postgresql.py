@@ -69,11 +69,18 @@ class _Mismatch(Exception):
 
 
 class _Lost(Exception):
-    """The writing connection is gone; `committing` says whether COMMIT had been sent."""
+    """The writing connection is gone.
 
-    def __init__(self, cause: BaseException, committing: bool) -> None:
+    If COMMIT had been sent, `witness` is a plan that is stored exactly if the transaction was committed, and `answers`
+    what is then to be answered.
+    """
+
+    def __init__(
+        self, cause: BaseException, witness: Plan | None = None, answers: list[Answer] | None = None
+    ) -> None:
         super().__init__(f"{type(cause).__name__}: {cause}")
-        self.committing = committing
+        self.witness = witness
+        self.answers = answers
 
 
 class PostgresqlStore(Engine):
@@ -196,8 +203,12 @@ class PostgresqlStore(Engine):
                 self.trouble = f"the connection to the database was lost: {lost}"
                 log.error("%s", self.trouble)
                 self._drop_writer()
-                if lost.committing:
-                    return await self._resolve(part, deadline)
+                if lost.witness is not None:
+                    committed = await self._resolve(lost.witness, deadline)
+                    if committed is None:
+                        return [Answer.UNKNOWN] * len(part.changes)
+                    if committed:
+                        return lost.answers
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 self.trouble = f"no connection to the database: {error}"
             if time.monotonic() > deadline:
@@ -212,9 +223,9 @@ class PostgresqlStore(Engine):
             await self._run(connection, part)
         except Exception as error:
             if _is_lost(connection, error):
-                raise _Lost(error, committing=False) from error
+                raise _Lost(error) from error
             return await self._commit_singly(connection, part)
-        await self._end(connection)
+        await self._end(connection, part, None)
         return None
 
     async def _run(self, connection: Connection, part: Plan) -> None:
@@ -251,13 +262,13 @@ class PostgresqlStore(Engine):
         if marker is not None:
             await connection.execute(marker[0].text, *marker[1])
 
-    async def _end(self, connection: Connection) -> None:
+    async def _end(self, connection: Connection, witness: Plan, answers: list[Answer] | None) -> None:
         """COMMIT: what happens in here decides between stored and not."""
         self._failpoint("before-commit")
         try:
             await connection.execute("COMMIT", timeout=self.settings.unknown_after_s)
         except Exception as error:
-            raise _Lost(error, committing=True) from error
+            raise _Lost(error, witness, answers) from error
         self._failpoint("after-commit")
 
     async def _commit_singly(self, connection: Connection, part: Plan) -> list[Answer]:
@@ -282,15 +293,8 @@ class PostgresqlStore(Engine):
                 await connection.execute("RELEASE SAVEPOINT one")
                 answers.append(answer)
         except Exception as error:
-            raise _Lost(error, committing=False) from error
-        try:
-            await self._end(connection)
-        except _Lost as lost:
-            self._drop_writer()
-            self.trouble = f"the connection to the database was lost: {lost}"
-            whole = await self._resolve(stored, time.monotonic() + self.settings.unknown_after_s)
-            if whole is not None and stored.changes:
-                return [whole[0] if answer is Answer.STORED else answer for answer in answers]
+            raise _Lost(error) from error
+        await self._end(connection, stored, answers)
         return answers
 
     def _refusal(self, change: Change, error: Exception) -> Answer:
@@ -312,28 +316,27 @@ class PostgresqlStore(Engine):
         if writing is not None:
             writing.terminate()
 
-    async def _resolve(self, part: Plan, deadline: float) -> list[Answer] | None:
-        """Find out whether a plan was committed although nobody said so. None: it was."""
+    async def _resolve(self, witness: Plan, deadline: float) -> bool | None:
+        """Find out whether a transaction was committed although nobody said so. None: it could not be found out."""
+        if not witness.changes:
+            return True  # it had stored nothing
         old_session = self._session
         pause = BACKOFF_S[0]
         while True:
             try:
                 connection = await self._writer_connection()
-                while await connection.fetchval(_END_SESSION, old_session):
+                while await connection.fetchrow(_END_SESSION, old_session) is not None:
                     if time.monotonic() > deadline:
                         raise TimeoutError("the old session does not end")
                     await asyncio.sleep(BACKOFF_S[0])
-                compiled, arguments = self._recognise(part)
-                if await connection.fetchrow(compiled.text, *arguments) is not None:
-                    return None
-                log.warning(
-                    "a batch of %d changes was not committed before the connection broke", len(part.changes)
-                )
-                return await self._commit(part)
+                compiled, arguments = self._recognise(witness)
+                committed = await connection.fetchrow(compiled.text, *arguments) is not None
+                log.warning("the commit that was cut off %s", "was carried out" if committed else "was not")
+                return committed
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 if time.monotonic() > deadline:
-                    log.error("whether %d changes are stored is not known: %s", len(part.changes), error)
-                    return [Answer.UNKNOWN] * len(part.changes)
+                    log.error("whether a batch is stored is not known: %s", error)
+                    return None
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACKOFF_S[1])
 
@@ -439,7 +442,7 @@ _QUEUE_COLUMNS = plan.INSERT_QUEUE.compiled(POSTGRESQL).names
 _EVENT_COLUMNS = plan.INSERT_EVENT.compiled(POSTGRESQL).names
 
 #: End a session by its unique name; a row as long as it is there.
-_END_SESSION = "SELECT pg_terminate_backend(pid), 1 FROM pg_stat_activity WHERE application_name = $1"
+_END_SESSION = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
 _TRY_ROOM = (
     "CREATE TEMPORARY TABLE restante_room ON COMMIT DROP AS"
     " SELECT repeat('x', 8000) AS text FROM generate_series(1, 256)"

@@ -500,7 +500,8 @@ class SqliteStore(Engine):
         spare = connection.execute("PRAGMA freelist_count").fetchone()[0]
         if spare <= KEPT_PAGES:
             return False
-        connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+        # One step of the statement frees one page; a script is stepped to its end.
+        connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
         return True
 
     async def _probe(self) -> str:

@@ -17,9 +17,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    if op.get_bind().dialect.name == "sqlite":
-        # Pages that retention frees can then be given back to the disk, a few at a time.
-        op.execute("PRAGMA auto_vacuum = INCREMENTAL")
     op.create_table(
         "body",
         sa.Column("message", sa.BigInteger(), autoincrement=False, nullable=False),

@@ -32,8 +32,8 @@ def settings(url: str, **other: Any) -> StoreSettings:
 @asynccontextmanager
 async def opened(
     url: str, clock: Any = None, tick: Callable[[], int] | None = None, failpoint: Any = None, **other: Any
-) -> AsyncGenerator[Engine]:
-    """A store, open for the length of a block."""
+) -> AsyncGenerator[Any]:
+    """A store, open for the length of a block. Tests look behind its interface, so its type is any."""
     more: dict[str, Any] = {}
     if tick is not None:
         more["tick"] = tick

@@ -6,6 +6,7 @@ In charge of what `put`, `apply` and `bulk` promise; crashes are in test_crash.p
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import Integer, bindparam, delete, func, insert, select, update
@@ -120,6 +121,7 @@ def test_a_change_that_cannot_be_leaves_nothing_and_hurts_nobody(store_url: str,
             if fault == "id":
                 bad = message(store, id=old.id, body=b"another content")
             events = (final(store, old.id, MessageState.EXPIRED),)
+            changes: list[dict[str, Any]]
             changes = [{"messages": (one,), "events": (final(store, one.id),)} for one in good]
             changes.insert(3, {"messages": (bad,), "events": events, **change})
             answers = await put_all(store, *changes)

@@ -6,6 +6,7 @@ In charge of `claim` and `next_due`; who is dead is in test_nodes.py.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from store_plugin import StepClock
 from store_tools import epochs, message, opened, put_all, rows
@@ -17,7 +18,7 @@ from restante.store.store import Answer, QueueReason, Requeue
 FAR = 1 << 60
 
 
-async def wait(store: Engine, due: int, reason: str = QueueReason.RETRY, **other: object) -> int:
+async def wait(store: Engine, due: int, reason: str = QueueReason.RETRY, **other: Any) -> int:
     """A message in the queue that nobody owns."""
     one = message(store, ours=False, **other)
     assert await store.apply(messages=[one], reasons=[reason], due_at=[due]) is Answer.STORED

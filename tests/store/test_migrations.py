@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from source_tree import ROOT
 from sqlalchemy import Connection, inspect, text
 from store_tools import opened, settings
 
@@ -46,16 +48,13 @@ def test_tables_equal_migrations(empty_url: str) -> None:
 
 
 def test_every_room_with_tables_is_gathered() -> None:
-    root = Path(migrate.__file__).parents[1]
-    found = {
-        "restante." + ".".join(path.relative_to(root).with_suffix("").parts)
-        for path in root.glob("*/*tables.py")
-        if path.parts[-2] not in ("tests", "build")
-    }
+    listed = subprocess.run(["git", "ls-files", "*/*tables.py"], cwd=ROOT, capture_output=True, text=True)
+    paths = [Path(line) for line in listed.stdout.splitlines()]
+    assert Path("store/tables.py") in paths
     declaring = {
-        name
-        for name in found
-        if " = Table(\n" in (root / Path(*name.split(".")[1:])).with_suffix(".py").read_text()
+        "restante." + ".".join(path.with_suffix("").parts)
+        for path in paths
+        if " = Table(\n" in (ROOT / path).read_text()
     }
     assert declaring <= set(environment()["ROOMS"])
 

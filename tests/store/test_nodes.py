@@ -70,11 +70,12 @@ def test_ids_never_repeat_whatever_the_clock_does(store_url: str) -> None:
             # A crash: the row keeps what the last heartbeat reserved.
             left = (await rows(store, tables.node))[0]["high_water"]
             assert left > made[-1]
-            store._life._reserved = 0  # keeps close() from writing a lower mark
+            store._life.final_high_water = lambda: left  # close() must not write a lower mark
         clock = StepClock(clock.ms - 3_600_000)
         async with opened(store_url, clock) as store:
             made += [store.next_id() for _ in range(5000)]
             clock.step(-100_000)
+            await store.beat()
             made += [store.next_id() for _ in range(5000)]
         clock = StepClock(clock.ms + 7_200_000)
         async with opened(store_url, clock) as store:
@@ -108,11 +109,16 @@ def test_no_id_is_made_beyond_the_reserve(store_url: str) -> None:
         clock = StepClock()
         async with opened(store_url, clock, heartbeat_s=60) as store:
             first = store.next_id()
-            clock.step(30_000)  # no heartbeat reserved more
+            mark = (await rows(store, tables.node))[0]["high_water"]
+            clock.step(3_600_000)  # no heartbeat reserved more: ids fall behind the clock
+            late = [store.next_id() for _ in range(1000)]
+            assert first < late[0] < late[-1] < mark
+            store._life._reserved = late[-1] + 3
+            assert [store.next_id() for _ in range(2)] == [late[-1] + 1, late[-1] + 2]
             with pytest.raises(StoreClosed):
                 store.next_id()
             await store.beat()
-            assert store.next_id() > first
+            assert store.next_id() >> 20 == clock.ms
 
     asyncio.run(run())
 

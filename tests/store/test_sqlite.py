@@ -95,7 +95,6 @@ def test_paths() -> None:
 def test_the_promise_is_verified(sqlite_url: str) -> None:
     async def run() -> None:
         async with opened(sqlite_url) as store:
-            assert isinstance(store, SqliteStore)
             pragmas = await store._on_writer(
                 lambda: [
                     store._connection.execute(f"PRAGMA {name}").fetchone()[0]

@@ -189,7 +189,8 @@ class Client:
     ) -> httpx.Response:
         sent = {name: _parameter(value) for name, value in (params or {}).items() if value is not None}
         try:
-            response = self._http.request(method, path, json=body, headers=dict(headers or {}), params=sent)
+            said = dict(headers or {})
+            response = self._http.request(method, path, json=body, content=content, headers=said, params=sent)
         except httpx.InvalidURL as error:
             raise Failure(f"{self.url} is not an address: {error}", code=Exit.USAGE) from error
         except httpx.TimeoutException as error:

@@ -95,17 +95,18 @@ def import_csv(
     """Make a subscriber of each line of a CSV file. Bad lines are listed and leave the others alone."""
     with Output(as_json) as out, connect(config_file) as client:
         try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+            lines = rows_of(file.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(f"cannot read {file}: {error}") from error
         total, problems = {"provisioned": 0, "failed": 0}, cast("list[Subscriber]", [])
         with Progress(console=out.notes, transient=True, disable=as_json) as progress:
             for start in progress.track(range(0, len(lines), IMPORT_LINES), description="importing"):
-                text = "".join(lines[start : start + IMPORT_LINES])
+                part = lines[start : start + IMPORT_LINES]
+                text = "\n".join(line for _, line in part)
                 answer = client.upload("/admin/subscribers:import", text.encode(), "text/csv", reason=reason)
                 for name in total:
                     total[name] += answer[name]
-                problems += [one | {"line": one["line"] + start} for one in answer["problems"]]
+                problems += [one | {"line": part[one["line"] - 1][0]} for one in answer["problems"]]
         if as_json:
             out.document(total | {"problems": problems})
         out.line(f"{total['provisioned']} subscribers made, {total['failed']} lines failed")
@@ -113,6 +114,13 @@ def import_csv(
             rows = [(one["line"], one["msisdn"], one["problem"], one["detail"]) for one in problems]
             out.table(["line", "number", "problem", "detail"], rows)
             raise typer.Exit(Exit.DEGRADED if total["provisioned"] else Exit.FAILED)
+
+
+def rows_of(text: str) -> list[tuple[int, str]]:
+    """The lines of a file that name a number, each with its place in the file. A head line is left out."""
+    lines = [(place, line) for place, line in enumerate(text.splitlines(), 1) if line.strip(" ,\t")]
+    head = lines[0][1].partition(",")[0].strip(' "').lower() if lines else ""
+    return lines[1:] if head in ("msisdn", "number") else lines
 
 
 def _step(whose: str, verb: str, done: str, reason: str, config_file: str | None, as_json: bool) -> None:

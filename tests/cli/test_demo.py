@@ -93,9 +93,8 @@ def test_what_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:
         assert re.search(r"unread +[1-9]", of("mailbox show"))
         assert "is on" in of("phone cleo on")
         box = json.loads(of("mailbox/messages -H"))
-        assert [item["preview"] for item in box["items"] if item["sender"] == "Restante"][0].startswith(
-            "Where"
-        )
+        sent = next(item for item in box["items"] if item["sender"] == "Restante")
+        assert sent["preview"].startswith("Where")
         assert json.loads(of("mailbox/messages/$ID"))["text"] == "Where are you?"
         before, after = (
             answers[str(n)] for n, command in enumerate(commands) if command.endswith("trace $ID")
@@ -121,6 +120,13 @@ def test_a_kept_demo_goes_on_where_it_was_and_serve_refuses_it(tmp_path: Path) -
             return shown.returncode == 0 and json.loads(shown.stdout)["unread"] == 1
 
         eventually(kept, "the message is in the box")
+        for state in ("busy", "slow", "off", "on"):
+            found = json.loads(demo.ask("demo", "phone", "ben", state, "--json").stdout)
+            assert (found["name"], found["state"]) == ("ben", state)
+        unknown = demo.ask("demo", "phone", "zoe")
+        assert unknown.returncode == 1
+        assert "one of ann, ben" in unknown.stderr
+        assert demo.ask("demo", "phone", "ben", "lost").returncode == 2
     with running_demo(tmp_path / "tmp", "--keep", str(folder), "--rate", "0", "--for", "5") as demo:
         assert kept()
         eventually(lambda: demo.process.poll() is not None, "the end of --for")
@@ -130,17 +136,6 @@ def test_a_kept_demo_goes_on_where_it_was_and_serve_refuses_it(tmp_path: Path) -
     examined = demo.ask("doctor", "--config", config, "--json")
     failed = {one["name"] for one in json.loads(examined.stdout)["checks"] if one["level"] == "FAIL"}
     assert (examined.returncode, failed) == (1, {"demo-passwords"})
-
-
-def test_phones_are_switched_from_another_terminal(tmp_path: Path) -> None:
-    with running_demo(tmp_path / "tmp", "--rate", "0") as demo:
-        for state in ("busy", "slow", "off", "on"):
-            found = json.loads(demo.ask("demo", "phone", "ben", state, "--json").stdout)
-            assert (found["name"], found["state"]) == ("ben", state)
-        unknown = demo.ask("demo", "phone", "zoe")
-        assert unknown.returncode == 1
-        assert "one of ann, ben" in unknown.stderr
-        assert demo.ask("demo", "phone", "ben", "lost").returncode == 2
 
 
 def test_no_demo_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

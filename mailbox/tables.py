@@ -40,8 +40,7 @@ mailbox = Table(
     Column("settings_version", Integer, nullable=False),
     # "Whose retention is of their own choice?"
     Index(
-        "ix_mailbox_retention_days",
-        "retention_days",
+        "ix_mailbox_choosy",
         "subscriber",
         sqlite_where=text("retention_days <> 0"),
         postgresql_where=text("retention_days <> 0"),

@@ -17,6 +17,49 @@ depends_on = None
 
 
 def upgrade() -> None:
+    make_subscribers()
+    make_boxes()
+    make_items()
+    index_items()
+
+
+def make_subscribers() -> None:
+    op.create_table(
+        "subscriber",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("imsi", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("successor", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_subscriber")),
+    )
+    op.create_index(
+        "uq_subscriber_imsi",
+        "subscriber",
+        ["imsi"],
+        unique=True,
+        sqlite_where=sa.text("imsi <> '' AND state <> 'closed'"),
+        postgresql_where=sa.text("imsi <> '' AND state <> 'closed'"),
+    )
+    op.create_table(
+        "subscriber_number",
+        sa.Column("msisdn", sa.Text(), nullable=False),
+        sa.Column("subscriber", sa.Integer(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("msisdn", name=op.f("pk_subscriber_number")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        op.f("ix_subscriber_number_subscriber"), "subscriber_number", ["subscriber"], unique=False
+    )
+
+
+def make_boxes() -> None:
     op.create_table(
         "mailbox",
         sa.Column("subscriber", sa.Integer(), autoincrement=False, nullable=False),
@@ -35,9 +78,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("subscriber", name=op.f("pk_mailbox")),
     )
     op.create_index(
-        "ix_mailbox_retention_days",
+        "ix_mailbox_choosy",
         "mailbox",
-        ["retention_days", "subscriber"],
+        ["subscriber"],
         unique=False,
         sqlite_where=sa.text("retention_days <> 0"),
         postgresql_where=sa.text("retention_days <> 0"),
@@ -52,6 +95,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_mailbox_gone_at", "mailbox_gone", ["at"], unique=False)
+
+
+def make_items() -> None:
     op.create_table(
         "mailbox_item",
         sa.Column(
@@ -90,6 +136,11 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mailbox_item")),
     )
+
+
+def index_items() -> None:
+    # Before the one of leaders: between equals SQLite takes the younger.
+    op.create_index("ix_mailbox_item_modseq", "mailbox_item", ["subscriber", "modseq"], unique=False)
     op.create_index(
         "ix_mailbox_item_binned_at",
         "mailbox_item",
@@ -121,40 +172,6 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("part_total > 0"),
         postgresql_where=sa.text("part_total > 0"),
-    )
-    op.create_index("ix_mailbox_item_modseq", "mailbox_item", ["subscriber", "modseq"], unique=False)
-    op.create_table(
-        "subscriber",
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("imsi", sa.Text(), nullable=False),
-        sa.Column("origin", sa.Text(), nullable=False),
-        sa.Column("successor", sa.Integer(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("changed_at", sa.BigInteger(), nullable=False),
-        sa.Column("closed_at", sa.BigInteger(), nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("number", name=op.f("pk_subscriber")),
-    )
-    op.create_index(
-        "uq_subscriber_imsi",
-        "subscriber",
-        ["imsi"],
-        unique=True,
-        sqlite_where=sa.text("imsi <> '' AND state <> 'closed'"),
-        postgresql_where=sa.text("imsi <> '' AND state <> 'closed'"),
-    )
-    op.create_table(
-        "subscriber_number",
-        sa.Column("msisdn", sa.Text(), nullable=False),
-        sa.Column("subscriber", sa.Integer(), nullable=False),
-        sa.Column("since", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("msisdn", name=op.f("pk_subscriber_number")),
-        sqlite_with_rowid=False,
-    )
-    op.create_index(
-        op.f("ix_subscriber_number_subscriber"), "subscriber_number", ["subscriber"], unique=False
     )
 
 

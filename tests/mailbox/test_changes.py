@@ -9,6 +9,7 @@ import pytest
 from box_center import DAY, Center, center
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_plugin import StepClock
 
 from restante.mailbox.changes import Live, StateTooOld, TooManyWatchers
 from restante.mailbox.folders import Folder
@@ -177,6 +178,70 @@ async def _follow(c: Center, steps: list[tuple[str, int]], limit: int) -> None:
     assert summary.total == len(outside)
     assert summary.unread == sum(not item.read for item in outside)
     assert summary.bytes == sum(item.bytes for item in items)
+
+
+def test_two_nodes_change_one_box_and_a_client_misses_nothing(postgresql_url: str):
+    """Readers of the feed never see a state before everything up to it is there, whoever commits."""
+
+    async def told() -> None:
+        clock = StepClock()
+        async with (
+            center(postgresql_url, clock=clock, node_name="one") as one,
+            center(postgresql_url, clock=clock, node_name="two") as two,
+        ):
+            alice = (await one.subscriber(ALICE)).number
+            picture: dict[int, Item] = {}
+            done = asyncio.Event()
+
+            async def follow() -> int:
+                state = 0
+                while True:
+                    last = done.is_set()
+                    changes = await one.feed.since(alice, state, limit=5)
+                    assert changes.state >= state
+                    state = changes.state
+                    picture.update({item.id: item for item in (*changes.created, *changes.updated)})
+                    for gone in changes.destroyed:
+                        picture.pop(gone, None)
+                    if last and not changes.has_more:
+                        return state
+
+            async def work(c: Center) -> None:
+                for at in range(12):
+                    message = await c.deposit(f"No {at}")
+                    await c.box.open(alice, message.id)
+                    await c.box.change(alice, message.id, starred=True)
+                    if at % 3 == 0:
+                        await c.box.delete(alice, message.id, permanent=True)
+
+            following = asyncio.create_task(follow())
+            await asyncio.gather(work(one), work(two), work(one), work(two))
+            done.set()
+            assert await following == (await two.box.summary(alice)).state
+            items = (await two.box.page(alice, limit=200)).items
+            assert picture == {item.id: item for item in items}
+            assert len(items) == 32
+            summary = await one.box.summary(alice)
+            assert (summary.total, summary.unread) == (32, 0)
+
+    asyncio.run(told())
+
+
+def test_two_nodes_that_see_one_item_conclude_it_once(postgresql_url: str):
+    async def told() -> None:
+        clock = StepClock()
+        async with (
+            center(postgresql_url, clock=clock, node_name="one") as one,
+            center(postgresql_url, clock=clock, node_name="two") as two,
+        ):
+            alice = (await one.subscriber(ALICE)).number
+            messages = [await one.deposit(f"No {at}") for at in range(10)]
+            await asyncio.gather(*(c.box.open(alice, m.id) for m in messages for c in (one, two)))
+            for message in messages:
+                assert len(await one.finals(message.id)) == 1
+            assert len(one.receipts) + len(two.receipts) == 10
+
+    asyncio.run(told())
 
 
 def test_watchers_hear_of_changes_here_and_elsewhere(store_url: str):

@@ -48,9 +48,9 @@ _EVENTS = Query("test: all events", select(tables.event).order_by(tables.event.c
 _QUEUE = Query("test: the queue", select(tables.queue).order_by(tables.queue.c.id))
 
 
-def open_store(url: str, clock: StepClock) -> Any:
+def open_store(url: str, clock: Any, node_name: str = "") -> Any:
     """The store of that database, not open yet."""
-    settings = StoreSettings(url=url, durability="process-crash-only")
+    settings = StoreSettings(url=url, durability="process-crash-only", node_name=node_name)
     if url.startswith("sqlite"):
         from restante.store.sqlite import SqliteStore
 
@@ -174,11 +174,12 @@ async def center(
     *,
     subscriber_settings: SubscriberSettings | None = None,
     clock: StepClock | None = None,
+    node_name: str = "",
 ) -> AsyncGenerator[Center]:
     """An open center with the own range +447700900."""
     clock = clock or StepClock()
     settings = settings or MailboxSettings()
-    store = open_store(url, clock)
+    store = open_store(url, clock, node_name)
     await store.open()
     try:
         ranges = NumberRanges([NumberRange(1, RangeModel(prefix="+447700900"))])

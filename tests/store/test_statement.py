@@ -1,0 +1,82 @@
+"""Statements are compiled once, and lists of any length have one text."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import bindparam, select, update
+from store_tools import message, opened
+
+from restante.store.statement import POSTGRESQL, SQLITE, Query, Sql, among, compile_once
+from restante.store.tables import queue
+
+
+def test_a_statement_is_compiled_once_for_each_database() -> None:
+    sql = Sql("test: x", select(queue.c.id).where(queue.c.id == bindparam("id")))
+    assert sql.compiled(SQLITE) is sql.compiled(SQLITE)
+    assert sql.compiled(SQLITE).text.endswith("queue.id = ?")
+    assert sql.compiled(POSTGRESQL).text.endswith("queue.id = $1::BIGINT")
+    assert sql.name == "test: x"
+
+
+def test_values_in_the_expression_are_constants_and_numbers_are_text() -> None:
+    sql = Sql(
+        "test: y",
+        update(queue)
+        .where(queue.c.owner == 0, queue.c.reason == "held", queue.c.id == bindparam("wanted"))
+        .values(due_at=bindparam("due"), reason=None),
+    )
+    for dialect in (SQLITE, POSTGRESQL):
+        compiled = sql.compiled(dialect)
+        assert "owner = 0" in compiled.text, "an index with WHERE owner = 0 is found only so"
+        given_values = compiled.arguments({"wanted": 5, "due": 6})
+        assert sorted(map(str, given_values)) == ["5", "6", "None", "held"]
+        with pytest.raises(KeyError, match="due"):
+            compiled.arguments({"wanted": 5})
+
+
+def test_lists_given_at_once_are_expanded() -> None:
+    compiled = compile_once(select(queue.c.id).where(queue.c.reason.in_(["a", "b"])), SQLITE)
+    assert compiled.text.count("?") == 2
+    assert compiled.arguments({}) == ("a", "b")
+
+
+def test_a_name_that_stands_twice_is_given_twice() -> None:
+    both = select(queue.c.id).where((queue.c.id == bindparam("x")) | (queue.c.owner == bindparam("x")))
+    assert compile_once(both, SQLITE).arguments({"x": 4}) == (4, 4)
+    assert compile_once(both, POSTGRESQL).arguments({"x": 4}) == (4,)
+
+
+ids = Query("test: ids", select(queue.c.id).where(among(queue.c.id, "ids")).order_by(queue.c.id))
+numbers = Query(
+    "test: numbers",
+    select(queue.c.recipient).where(among(queue.c.recipient, "numbers"), among(queue.c.id, "ids")),
+)
+
+
+def test_lists_given_at_run_time(store_url: str) -> None:
+    async def run() -> None:
+        async with opened(store_url) as store:
+            odd = '+4"\\7'
+            some = [message(store, recipient=odd if n == 3 else "+44") for n in range(400)]
+            await store.apply(messages=some)
+            every = [one.id for one in some]
+            for wanted in ([], every[:1], every[7:9], every):
+                found = await store.fetch(ids, ids=wanted)
+                assert [row["id"] for row in found] == wanted
+            assert await store.fetch(numbers, numbers=[odd, "x"], ids=every) == [{"recipient": odd}]
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_sqlite_takes_lists_as_json(values: list[int]) -> None:
+    import json
+
+    (text,) = ids.compiled(SQLITE).arguments({"ids": values})
+    assert isinstance(text, str)
+    assert json.loads(text) == values
+    assert ids.compiled(POSTGRESQL).arguments({"ids": values}) == (values,)

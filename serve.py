@@ -10,6 +10,7 @@ way round: doors stop taking, what is pending is answered, attempts under way en
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -394,7 +395,10 @@ async def serve(
 ) -> None:
     """Run a center until `stop` is set."""
     center = Center(config, key_file=key_file, environ=environ, effective=effective)
-    ready(await center.start())
+    addresses = await center.start()
+    gc.collect()
+    gc.freeze()  # what exists now lives as long as the process: no collection needs to look at it again
+    ready(addresses)
     try:
         await stop.wait()
     finally:

@@ -13,7 +13,8 @@ everything that cannot be a number: no guess is better than a wrong recipient.
     TON 0 unknown        + or an international prefix: E.164. At most short_code_length digits: short code.
                          The trunk prefix: national. What is left: as `unknown_ton` says; a leading 0 is never E.164.
     TON 1 international  E.164, a + or 00 before it tolerated; fewer than 7 digits are a short code all the same
-    TON 2 national       the country code goes before it; a leading trunk prefix of zeros is dropped
+    TON 2 national       the country code goes before it; a leading trunk prefix of zeros is dropped. At most
+                         short_code_length digits: short code, which Kannel by default and others send so
     TON 3 network        "#" and digits
     TON 4 subscriber     as TON 0: peers mean short codes by it
     TON 5 alphanumeric   "@" and the text; but text that is nothing but a number *is* a number, because that is what
@@ -123,6 +124,8 @@ class Normaliser:
         return _e164(digits)
 
     def _national(self, digits: str) -> str:
+        if len(digits) <= self._short:
+            return digits
         if not self._country:
             return ""
         zeros = self._trunk_zeros

@@ -42,7 +42,7 @@ def require(package: str, program: str) -> str:
     pytest.skip(PREFIX + package)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def component() -> Callable[[str, str], str]:
     """`component(package, program)` answers the program's path, else ends the test by the rule above."""
     return require

@@ -1,0 +1,113 @@
+"""Kannel's bearerbox against the real center: receipts, codings, long texts, TLVs, mailbox, reconnecting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kannel import Kannel, kannel
+from running_center import RunningCenter, running_center
+from simulated_phone import Phone, phone_network
+from waiting import eventually
+
+Component = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="module")
+def network(
+    tmp_path_factory: pytest.TempPathFactory, component: Component
+) -> Iterator[tuple[RunningCenter, Kannel, Phone]]:
+    """A center, Kannel bound to it, and a handset behind a switch that takes everything."""
+    programs = (component("kannel", "bearerbox"), component("kannel", "smsbox"))
+    folder = tmp_path_factory.mktemp("kannel")
+    with running_center(folder / "center") as center:
+        center.add_account("kannel", "kpass", sources=["*"])
+        center.add_account("msc1", "mscpass", role="switch")
+        center.add_range("+4477")
+        center.add_route("handsets", prefix="+4477", target="account", account="msc1")
+        with (
+            phone_network(center.smpp_port, "msc1", "mscpass") as phone,
+            kannel(folder / "kannel", programs, center.smpp_port, "kannel", "kpass") as esme,
+        ):
+            yield center, esme, phone
+
+
+def found(center: RunningCenter, **wanted: str) -> list[Any]:
+    """Messages of the operator's search, newest first."""
+    query = "&".join(f"{key}={value}" for key, value in wanted.items())
+    return list(center.call("GET", f"/messages?{query}")["items"])
+
+
+def test_a_message_is_accepted_delivered_and_reported(network: tuple[RunningCenter, Kannel, Phone]) -> None:
+    _, esme, phone = network
+    esme.send("+447700900001", "hello", name="plain", **{"from": "12345"})
+    eventually(lambda: "1" in esme.reported("plain"), "the receipt")
+    assert esme.reported("plain")[0] == "8"  # bearerbox saw submit_sm_resp first
+    assert "stat:DELIVRD" in esme.answers("plain")[-1]
+    assert phone.texts("447700900001") == ["hello"]
+
+
+def test_its_habits_are_accepted(network: tuple[RunningCenter, Kannel, Phone]) -> None:
+    """esm_class 3, registered_delivery 0x11 and data_coding 0x19 (UCS2 with class 1) of notes/peers.md."""
+    _, esme, phone = network
+    text = "Grüße 😀 здравствуй"
+    esme.send(
+        "+447700900002",
+        text.encode("utf-16-be"),
+        name="ucs2",
+        coding="2",
+        mclass="1",
+        priority="2",
+        validity="60",
+        charset="UTF-16BE",
+        **{"from": "12345"},
+    )
+    eventually(lambda: "1" in esme.reported("ucs2"), "the receipt")
+    assert phone.texts("447700900002") == [text]
+    assert phone.seen("447700900002")[0].data_coding == 0x19
+
+
+def test_a_long_text_arrives_whole(network: tuple[RunningCenter, Kannel, Phone]) -> None:
+    _, esme, phone = network
+    text = "".join(f"{n:03d} " for n in range(80))
+    esme.send("+447700900003", text, name="long", **{"from": "12345"})
+    eventually(lambda: len(phone.seen("447700900003")) == 3, "all parts")
+    assert phone.texts("447700900003") == [text]
+    eventually(lambda: "1" in esme.reported("long"), "a receipt")
+
+
+def test_vendor_tlvs_pass_through(network: tuple[RunningCenter, Kannel, Phone]) -> None:
+    _, esme, phone = network
+    esme.send(
+        "+447700900004", "tagged", name="tlv", **{"from": "12345", "meta-data": "?smpp?mytlv=1107160000&"}
+    )
+    eventually(lambda: phone.seen("447700900004"), "the message")
+    assert phone.seen("447700900004")[0].get_tlv(0x1401) == b"1107160000"
+
+
+def test_what_cannot_be_delivered_waits_in_the_mailbox(network: tuple[RunningCenter, Kannel, Phone]) -> None:
+    center, esme, phone = network
+    phone.off("447700900005")
+    esme.send("+447700900005", "for later", name="away", **{"from": "12345"})
+    eventually(
+        lambda: [m for m in found(center, to="%2B447700900005") if m["group"] == "stored"], "the deposit"
+    )
+    eventually(lambda: "4" in esme.reported("away"), "the intermediate notification")  # Kannel: buffered
+    assert "1" not in esme.reported("away")
+
+
+def test_it_comes_back_after_a_restart_and_nothing_is_lost(
+    network: tuple[RunningCenter, Kannel, Phone],
+) -> None:
+    center, esme, phone = network
+    center.kill()
+    eventually(lambda: not esme.online(), "bearerbox to notice")
+    for number in range(20):
+        esme.send("+447700900006", f"number {number}", name=f"r{number}", **{"from": "12345"})
+    center.start()
+    eventually(esme.online, "bearerbox to come back", seconds=60)
+    eventually(lambda: len(phone.texts("447700900006")) >= 20, "all of them", seconds=60)
+    assert sorted(set(phone.texts("447700900006"))) == sorted(f"number {n}" for n in range(20))
+    for number in range(20):
+        eventually(lambda name=f"r{number}": "1" in esme.reported(name), f"the receipt of {number}")

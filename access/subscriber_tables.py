@@ -134,6 +134,11 @@ PAGE_BY_MSISDN = Query(
     .limit(bindparam("limit", type_=Integer)),
 )
 
+CLOSED_SINCE = Query(
+    "subscribers: closed lately",
+    select(_s.number).where(_s.state == "closed", _s.closed_at >= bindparam("since")).order_by(_s.number),
+)
+
 # ------------------------------------------------------------------------------------------------------ writing
 
 NEW = Sql(

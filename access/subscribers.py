@@ -155,6 +155,10 @@ class Subscribers:
             rows = await self._store.fetch(sql.PAGE, after=after, limit=limit)
         return await self._with_numbers(rows)
 
+    async def closed_since(self, at: int) -> list[int]:
+        """Ids of subscribers who were closed at or after a time (UTC epoch milliseconds)."""
+        return [row["number"] for row in await self._store.fetch(sql.CLOSED_SINCE, since=at)]
+
     async def _cached(self, key: str | int, query: sql.Query, **params: object) -> Subscriber | None:
         known = self._cache.get(key)
         if known is not None:

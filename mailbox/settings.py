@@ -64,6 +64,13 @@ class MailboxSettings(BaseModel):
         default=30, ge=1, le=365, description="days a client may be away and still ask for changes only"
     )
 
+    expire_every_s: float = Field(
+        default=1.0, gt=0, le=3600, description="seconds between two looks for validity periods that are over"
+    )
+    retention_every_s: float = Field(
+        default=600.0, gt=0, le=86_400, description="seconds between two passes of retention over all boxes"
+    )
+
     # --- entering
     denied_service_types: frozenset[str] = Field(
         default=frozenset({"VMN"}),

@@ -24,6 +24,7 @@ def upgrade() -> None:
 
 
 def make_subscribers() -> None:
+    """Who has a box, and by which numbers."""
     op.create_table(
         "subscriber",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -60,6 +61,7 @@ def make_subscribers() -> None:
 
 
 def make_boxes() -> None:
+    """Counters of each box, and marks of what was removed."""
     op.create_table(
         "mailbox",
         sa.Column("subscriber", sa.Integer(), autoincrement=False, nullable=False),
@@ -98,6 +100,7 @@ def make_boxes() -> None:
 
 
 def make_items() -> None:
+    """What lies in boxes."""
     op.create_table(
         "mailbox_item",
         sa.Column(
@@ -139,6 +142,7 @@ def make_items() -> None:
 
 
 def index_items() -> None:
+    """How items are found."""
     # Before the one of leaders: between equals SQLite takes the younger.
     op.create_index("ix_mailbox_item_modseq", "mailbox_item", ["subscriber", "modseq"], unique=False)
     op.create_index(

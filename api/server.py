@@ -90,12 +90,10 @@ class _BoundedProtocol(HttpToolsProtocol):
             if self._deadline is None:
                 self._start_deadline()
             self._header_octets += len(data)
-            # A body may come in the same read, so a read that completes the headers is never refused.
-            before = self._header_octets - len(data)
-            if before > self.limits.settings.header_max_octets:
-                self._refuse(431, b"Headers too large.")
-                return
         super().data_received(data)
+        # Headers that this read completed are served, whatever body came along with them.
+        if self._in_headers and self._header_octets > self.limits.settings.header_max_octets:
+            self._refuse(431, b"Headers too large.")
 
     def on_message_begin(self) -> None:
         self._in_headers = True

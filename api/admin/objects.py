@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, create_model
 
 from ...access.permissions import Permission
@@ -304,7 +305,9 @@ class Editing:
             )  # fmt: skip
 
         edit = await self.edited(request, who, "delete", how, make)
-        return edit_view(edit) if edit.dry_run else Response(status_code=204)
+        if edit.dry_run:
+            return JSONResponse(edit_view(edit).model_dump(mode="json"))
+        return Response(status_code=204)
 
     async def history(
         self,

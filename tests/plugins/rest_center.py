@@ -36,7 +36,7 @@ from restante.mailbox.endings import Endings
 from restante.mailbox.outlet import MailboxOutlet
 from restante.mailbox.redelivery import Redelivery
 from restante.mailbox.settings import MailboxSettings
-from restante.message import Address, Ingress, Message, Role
+from restante.message import Address, Event, EventKind, Ingress, Message, Role
 from restante.outlet import Delivery as Attempt
 from restante.outlet import Outcome
 from restante.registry.edits import Registry
@@ -175,7 +175,9 @@ class RestCenter:
         assert self.outlet.hand(Attempt(message, 1, "deposit", because="absent"), answered.set_result)
         outcome = await answered
         release = Release(message.id, self.rooms.store.epoch)
-        assert await self.rooms.store.apply(release=release, writes=outcome.writes) is Answer.STORED
+        stored = Event(message.id, now, EventKind.STORED, reason="absent", account=account, route="mailbox")
+        answer = await self.rooms.store.apply(release=release, events=[stored], writes=outcome.writes)
+        assert answer is Answer.STORED
         for hook in self.rooms.box._changed:
             hook((await self.subscriber(to)).number)
         return message.id

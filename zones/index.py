@@ -1,0 +1,167 @@
+"""Which zones contain a place: for maps, for the question "what would apply here", never on a message's way.
+
+In charge of: an index of zones by their boxes, kept up to date while it is asked. Not in charge of: the zones of one
+subscriber, which are looked up by number (`rules.py`).
+
+Theory. Shapely's tree cannot change, so zones that were added, edited or removed since it was built stand in an overlay
+and in a set of numbers that the tree's answers are held against. When the overlay has grown, a new tree is built on
+another thread from copies, and swapped in between two steps of the event loop; what changed during the building stays
+in the overlay. Boxes give candidates and each candidate's own shape decides: `tree.query(predicate=…)` costs several
+times as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from .geometry import cap_boxes
+from .presence import Box, Position, Presence, Shape, State
+
+__all__ = ["Entry", "ZoneIndex"]
+
+#: Overlay entries that start a new tree; each costs about a tenth of a microsecond per question.
+REBUILD_FROM = 128
+
+
+@dataclass(slots=True)
+class Entry:
+    """An indexed zone."""
+
+    number: int
+    shape: Shape
+    boxes: list[Box]
+
+
+@dataclass(slots=True)
+class _Tree:
+    tree: shapely.STRtree
+    entries: Sequence[Entry]  #: by position in the tree; a zone with two boxes stands there twice
+
+
+def _build(entries: Sequence[Entry]) -> _Tree:
+    """Build a tree; run it on another thread."""
+    places = [entry for entry in entries for _ in entry.boxes]
+    corners = np.array([box for entry in entries for box in entry.boxes], dtype=np.float64).reshape(-1, 4)
+    boxes = shapely.box(corners[:, 0], corners[:, 1], corners[:, 2], corners[:, 3])
+    tree = shapely.STRtree(boxes)
+    tree.query(shapely.Point(0, 0))  # GEOS sorts the tree at the first question: let it be this one
+    return _Tree(tree, places)
+
+
+class ZoneIndex:
+    """All zones by place, on one node."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        """Build at once; later changes go through `put` and `remove`."""
+        self._entries: dict[int, Entry] = {entry.number: entry for entry in entries}
+        self._base = _build(list(self._entries.values()))
+        self._overlay: dict[int, Entry] = {}
+        self._stale: set[int] = set()  # numbers whose entry in the tree does not count any more
+        self._building: asyncio.Task[None] | None = None
+        self.snapshot = 0  #: counts changes; decisions name it
+
+    def __len__(self) -> int:
+        """Zones in it."""
+        return len(self._entries)
+
+    def put(self, number: int, shape: Shape) -> None:
+        """Add a zone or replace its shape."""
+        entry = Entry(number, shape, shape.boxes())
+        self.snapshot += 1
+        if number in self._entries:
+            self._stale.add(number)
+        self._entries[number] = entry
+        self._overlay[number] = entry
+        self._rebuild_soon()
+
+    def remove(self, number: int) -> None:
+        """Take a zone out."""
+        if self._entries.pop(number, None) is not None:
+            self.snapshot += 1
+            self._overlay.pop(number, None)
+            self._stale.add(number)
+            self._rebuild_soon()
+
+    def containing(self, fix: Position, radius_m: float = 0.0) -> list[tuple[int, Presence]]:
+        """Zones that a fix lies in, or may lie in, by number."""
+        latitude, longitude = fix.latitude, fix.longitude
+        if latitude is None or longitude is None:
+            return []
+        found: list[tuple[int, Presence]] = []
+        for entry in self._candidates(latitude, longitude, radius_m):
+            presence = entry.shape.presence(fix, radius_m)
+            if presence.state in (State.IN, State.PARTIAL):
+                found.append((entry.number, presence))
+        found.sort()
+        return found
+
+    def within(self, box: Box) -> list[int]:
+        """Numbers of zones whose boxes meet a box."""
+        west, south, east, north = box
+        hit = self._base.tree.query(shapely.box(west, south, east, north)).tolist()
+        numbers = {self._base.entries[at].number for at in cast("list[int]", hit)} - self._stale
+        numbers |= {n for n, entry in self._overlay.items() if any(_meets(box, one) for one in entry.boxes)}
+        return sorted(numbers)
+
+    def _candidates(self, latitude: float, longitude: float, radius_m: float) -> list[Entry]:
+        base, stale = self._base, self._stale
+        if radius_m <= 0:
+            boxes = [(longitude, latitude, longitude, latitude)]
+            hits: Any = base.tree.query(shapely.points(longitude, latitude))
+        else:
+            boxes = cap_boxes(latitude, longitude, radius_m)
+            parts: list[NDArray[np.int64]] = [base.tree.query(shapely.box(*box)) for box in boxes]
+            hits = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+        entries = base.entries
+        found = [entries[at] for at in cast("list[int]", hits.tolist())]
+        if stale:
+            found = [entry for entry in found if entry.number not in stale]
+        if len(found) > 1:
+            found = list({entry.number: entry for entry in found}.values())  # two boxes may both be hit
+        for entry in self._overlay.values():
+            if any(_meets(one, box) for one in entry.boxes for box in boxes):
+                found.append(entry)
+        return found
+
+    # ------------------------------------------------------------------------------------------------ rebuilding
+
+    def _rebuild_soon(self) -> None:
+        if len(self._overlay) + len(self._stale) < REBUILD_FROM or self._building is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # at start, before there is a loop
+            return
+        self._building = loop.create_task(self.rebuild())
+
+    async def rebuild(self) -> None:
+        """Build a tree of everything there is now, beside the running questions."""
+        entries: Mapping[int, Entry] = self._entries
+        taken = dict(entries)
+        base = await asyncio.to_thread(lambda: _build(list(taken.values())))
+        self._swap(base, taken)
+        self._building = None
+        self._rebuild_soon()
+
+    def _swap(self, base: _Tree, taken: Mapping[int, Entry]) -> None:
+        """Show a new tree; what changed while it was built stays in the overlay."""
+        self._base = base
+        self._overlay = {n: entry for n, entry in self._overlay.items() if taken.get(n) is not entry}
+        gone = {n for n in self._stale if n in taken and self._entries.get(n) is not taken[n]}
+        self._stale = gone | {n for n in self._overlay if n in taken}
+
+    @property
+    def settled(self) -> asyncio.Task[None] | None:
+        """The rebuild under way, for those who want to wait for it."""
+        return self._building
+
+
+def _meets(one: Box, other: Box) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,11 @@ from .mailbox.notices import Notices
 from .mailbox.outlet import MailboxOutlet
 from .mailbox.redelivery import Redelivery
 from .mailbox.retention import Retention
+from .mailbox.upkeep import Upkeep
 from .message import Kind
 from .registry.documents import Problem
 from .registry.edits import Registry
+from .registry.snapshot import Changed
 from .registry.versioned import ObjectKind, Stored, View
 from .smsc.binds import Binds
 from .smsc.delivery import Delivery
@@ -67,8 +70,6 @@ __all__ = ["Addresses", "Center", "serve"]
 
 _log = structlog.get_logger(__name__)
 
-_MAILBOX_SWEEP_S = 5.0
-_REGISTRY_POLL_S = 0.5
 _STOP_S = 3.0
 
 
@@ -97,7 +98,8 @@ class Center:
         self._ring = KeyRing.load(key_file)
         self._effective = effective
         self.failpoint = from_environment(environ)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._end = AsyncExitStack()  # what was opened is closed from here, last opened first
+        self._work: set[asyncio.Task[None]] = set()
 
     async def start(self) -> Addresses:
         """Open everything and begin to serve. What was opened is closed again if a later room refuses."""
@@ -120,15 +122,18 @@ class Center:
     async def _open_store(self) -> None:
         store = self.store = connect(self.config.store, failpoint=self.failpoint)
         await store.open()
+        self._end.push_async_callback(store.close)
         self.history = History(store)
         master = self._ring.master
         self.credentials = Credentials(store, self.config.credentials)
+        self._end.callback(self.credentials.close)
         self.audit = Audit(store, master)
         self.sessions = Sessions(store, master, self.config.sessions)
 
     async def _open_objects(self) -> None:
         """The objects that operators edit, live."""
         registry = self.registry = Registry(self.store)
+        self.throttles = Throttles()
         self.ranges = NumberRanges()
         rules = self.config.submission.number_rules
         self.account_kind = account_kind(rules, self.ranges)
@@ -146,12 +151,15 @@ class Center:
         await registry.open()
         self.owners = owner_table(self.accounts.values())
         self.ranges.use(self.live_ranges.values())
-        self.accounts.on_change(lambda _: self._accounts_changed())
+        self.accounts.on_change(self._accounts_changed)
         self.live_ranges.on_change(lambda _: self.ranges.use(self.live_ranges.values()))
         self.subscribers = Subscribers(self.store, self.ranges, self.config.subscribers)
 
-    def _accounts_changed(self) -> None:
+    def _accounts_changed(self, changes: Sequence[Changed[Account]]) -> None:
         self.owners = owner_table(self.accounts.values())
+        for change in changes:
+            if change.after is None:
+                self.throttles.forget(change.number)
         for bind in self.binds:
             account = self.accounts.by_number(bind.account.number)
             if account is None or account.suspended:
@@ -201,7 +209,7 @@ class Center:
             screening=self.screening,
             router=self.router,
             delivery=self.delivery,
-            throttles=Throttles(),
+            throttles=self.throttles,
             settings=config.submission,
         )
         self._make_boxes()
@@ -217,7 +225,8 @@ class Center:
             store, self.subscribers, self.redelivery, settings, self.submission.send_system
         )
         self.delivery.on_seen(self.notices.seen)
-        self.retention = Retention(store, settings, self.endings)
+        retention = Retention(store, settings, self.endings)
+        self.upkeep = Upkeep(store, self.subscribers, settings, self.endings, retention)
         self.feed = Feed(store, settings)
         self.box_live = Live(store, settings)
         self.box.on_change(self.box_live.touched)
@@ -233,19 +242,34 @@ class Center:
         )
 
     def _barred(self, subscriber: Subscriber) -> None:
-        """A subscriber may no longer read: sessions end at once, a closed one's box is sealed."""
-        self._spawn(self.sessions.revoke_all(f"sub_{subscriber.number}", "barred"))
-        if subscriber.closed:
-            self._spawn(self.endings.seal(subscriber.number))
+        """A subscriber may no longer read: its sessions end at once. Upkeep seals a closed one's box."""
+        self._begin(self.sessions.revoke_all(f"sub_{subscriber.number}", "barred"), "revoke")
 
     async def _open_doors(self) -> None:
+        rooms = self._rooms()
+        self.ops = HttpServer(create_ops_app(rooms), self.config.ops)
+        await self.ops.start()
+        self._end.push_async_callback(self.ops.stop)
+        self._end.push_async_callback(self._end_work)
+        self._begin(self.registry.watch(), "registry")
+        self._begin(Sweep(self.store, self.config.store.retention).run(), "retention")
+        self.upkeep.start()
+        self._end.push_async_callback(self.upkeep.close)
+        self._end.push_async_callback(self.notices.close)
+        self._end.push_async_callback(self.box_live.close)
+        self._end.push_async_callback(self.screening.close)
         await self.recipients.open()
         self.store.on_life(self._life)
         self.delivery.start()
-        self._tasks.append(asyncio.create_task(self._sweep_mailboxes(), name="mailbox-sweep"))
-        self._tasks.append(asyncio.create_task(self._poll_registry(), name="registry-poll"))
-        self.sweep = Sweep(self.store, self.config.store.retention)
-        self._tasks.append(asyncio.create_task(self.sweep.run(), name="retention"))
+        self._end.push_async_callback(self.delivery.stop, _STOP_S)
+        await self._open_smpp()
+        app = create_app(rooms)
+        self.http = HttpServer(app, self.config.http)
+        await self.http.start()
+        self._end.push_async_callback(self.http.stop)
+        self._end.callback(app.end_streams)  # before the server waits for them
+
+    async def _open_smpp(self) -> None:
         self.listener = Listener(
             self.config.smpp,
             accounts=self.accounts,
@@ -257,13 +281,8 @@ class Center:
             store_pending=lambda: self.store.health().pending,
         )
         self.store.after_commit(self.listener.resume_paused)
-        rooms = self._rooms()
-        self.app = create_app(rooms)
-        self.http = HttpServer(self.app, self.config.http)
-        self.ops = HttpServer(create_ops_app(rooms), self.config.ops)
-        await self.ops.start()
-        await self.http.start()
         await self.listener.start()
+        self._end.push_async_callback(self.listener.stop, _STOP_S)
 
     def _rooms(self) -> Rooms:
         return Rooms(
@@ -312,56 +331,20 @@ class Center:
         else:
             self.delivery.resume()
 
-    async def _sweep_mailboxes(self) -> None:
-        while True:
-            await asyncio.sleep(_MAILBOX_SWEEP_S)
-            try:
-                while await self.endings.expire():
-                    continue
-                await self.retention.sweep()
-            except Exception:  # the database may be away; the next round tries again
-                _log.exception("mailbox-sweep-failed")
+    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Run something until the end, or until it is done."""
+        task = asyncio.create_task(work, name=name)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
-    async def _poll_registry(self) -> None:
-        """Edits made by other processes are live here within a second."""
-        while True:
-            await asyncio.sleep(_REGISTRY_POLL_S)
-            try:
-                await self.registry.refresh()
-            except Exception:  # as above
-                _log.exception("registry-poll-failed")
-
-    def _spawn(self, work: Callable[..., object] | object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]  # any coroutine
-        self._tasks.append(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._tasks.remove)  # type: ignore[arg-type]
-
-    # ------------------------------------------------------------------------------------------------ the end
+    async def _end_work(self) -> None:
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
 
     async def stop(self) -> None:
         """Close everything that was opened, doors first."""
-        app = getattr(self, "app", None)
-        if app is not None:
-            app.end_streams()
-        for name in ("http", "listener"):
-            door = getattr(self, name, None)
-            if door is not None:
-                await door.stop()
-        delivery = getattr(self, "delivery", None)
-        if delivery is not None:
-            await delivery.stop(_STOP_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        ops = getattr(self, "ops", None)
-        if ops is not None:
-            await ops.stop()
-        credentials = getattr(self, "credentials", None)
-        if credentials is not None:
-            credentials.close()
-        store = getattr(self, "store", None)
-        if store is not None:
-            await store.close()
+        await self._end.aclose()
 
 
 def account_kind(rules: NumberRules, ranges: NumberRanges) -> ObjectKind[AccountModel, Account]:

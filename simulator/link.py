@@ -121,9 +121,9 @@ class Connection(asyncio.Protocol):
 
     @property
     def room(self) -> int:
-        """How many requests fit into the window now."""
+        """How many requests fit into the window now, those that leave with the present read counted."""
         session = self._session
-        return session.window - session.unanswered if session.can_send() else 0
+        return max(0, session.window - session.unanswered - len(self._backlog)) if session.can_send() else 0
 
     def send(self, request: Pdu, done: Done | None = None) -> bool:
         """Send a request, or keep it until the window has room. False: too many wait, or the link is down."""

@@ -111,6 +111,8 @@ _TICK_S = 1.0
 _AGAIN_MS = 1000  #: the box changed under a deposit; a check wants to be asked again without saying when
 _THROTTLED_MS = 60_000  #: a check throttled an attempt without saying for how long
 _NOT_BOUND = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
+#: A switch that is not bound says nothing about the handsets behind it: after a restart it may be back in a moment.
+_SWITCH_NOT_BOUND = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="not-bound")
 _BROKEN = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="outlet-failed")
 
 
@@ -436,7 +438,7 @@ class Delivery:
                 self._hand(lane, task, lead.outlet)
                 return
             self._up.discard(lead.outlet.name)
-        self._outcome(lane, task, _NOT_BOUND)
+        self._outcome(lane, task, _SWITCH_NOT_BOUND if lane.handset else _NOT_BOUND)
 
     def _hold_back(self, lane: Lane, task: Task) -> bool:
         """True if a handset's retry clock runs because of earlier messages: then this one waits behind them."""
@@ -499,8 +501,8 @@ class Delivery:
         lane.blocked_until = 0
         if self._recipients.is_silent(message.recipient):
             self._seen(message.recipient)
-        if not lane.waiting:
-            self._pump.reached(message.recipient)
+        if not lane.waiting and self._pump.reached(message.recipient):
+            self._nudge.set()
         reached = self._recipients.reached(message.recipient, retried=task.attempts > 0)
         writes = outcome.writes + reached
         if task.reason == QueueReason.REDELIVERY and self.redelivery is not None:
@@ -565,7 +567,7 @@ class Delivery:
         outlet = task.lead.outlet if task.lead is not None else None
         if outlet is not None and not outlet.reachable():
             self._up.discard(outlet.name)
-        if message.kind == Kind.RECEIPT and outcome is _NOT_BOUND:
+        if message.kind == Kind.RECEIPT and outcome.reason == _NOT_BOUND.reason:
             due = min(now + self._settings.unbound_retry_s * 1000, message.expires_at)
             self._requeue(lane, task, due, QueueReason.RETRY, outcome)
             return
@@ -761,16 +763,27 @@ class Delivery:
             writes = self._silent(lane, task, outcome, now, next_try=due_at)
         requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
         change = Change(done=_ignore, requeue=requeue, writes=writes)
+        missed = None
+        if outcome is not None and outcome.reason == _NOT_BOUND.reason and task.lead is not None:
+            missed = partial(self._look_again, task.lead.outlet, message.recipient)
         if holds_lane and near:
             lane.blocked_until = due_at
         if near:
             lane.flying += 1
-            self._commit(lane, task, change, back=partial(self._put_off, lane, task, holds_lane))
+            back = partial(self._put_off, lane, task, holds_lane)
+            self._commit(lane, task, change, back=back, after=missed)
             return
-        self._commit(lane, task, change)
+        self._commit(lane, task, change, after=missed)
         if holds_lane:
             for follower in lane.take_all():
                 self._put_behind(lane, follower, due_at)
+
+    def _look_again(self, outlet: Outlet, recipient: str) -> None:
+        """That an outlet was not there is on disk now. If it came back meanwhile, its return found nothing to wake."""
+        if outlet.reachable():
+            self._pump.want(recipient)
+            self.rouse(recipient)
+            self._nudge.set()
 
     def _put_off(self, lane: Lane, task: Task, holds_lane: bool) -> None:
         """A near next try is on disk."""
@@ -799,9 +812,11 @@ class Delivery:
         *,
         stored: Callable[[], None] | None = None,
         back: Callable[[], None] | None = None,
+        after: Callable[[], None] | None = None,
         conflict: Callable[[], None] | None = None,
     ) -> None:
-        """Put a change. On disk, the task leaves memory (or goes `back` into its lane) and new messages enter."""
+        """Put a change. On disk, the task leaves memory (or goes `back` into its lane) and new messages enter;
+        `after` comes last."""
         change.events = task.notes + change.events
         task.notes = ()
 
@@ -817,6 +832,8 @@ class Delivery:
                 self._advance(lane)
             for message in change.messages:
                 self.admit(message)
+            if after is not None:
+                after()
 
         def is_lost() -> None:
             if back is not None:
@@ -859,14 +876,18 @@ class Delivery:
         self._settlements.tick(now)
         _in_memory.set(len(self._tasks))
 
+    async def turn(self) -> bool:
+        """One round of work: read back what should be worked on, then do what the clock says; True if there is more."""
+        more = not self._draining and await self._pump.turn()
+        self.tick()
+        return more
+
     async def _run(self) -> None:
         while not self._stopping:
             self._nudge.clear()
             busy = False
             try:
-                if not self._draining:
-                    busy = await self._pump.turn()
-                self.tick()
+                busy = await self.turn()
             except StoreClosed:
                 self.halt()
                 return

@@ -1,7 +1,7 @@
 """A message's place among the parts of a longer one, and what it costs.
 
-In charge of: reading from a draft where it stands in a multipart message (UDH or sar_* parameters), its reference, and the
-radio segments it takes. Not in charge of: joining parts (`text/segments.py`), or keeping them together (`lanes.py`).
+In charge of: reading from a draft where it stands in a multipart message (UDH or sar_* parameters), its reference, and
+the radio segments it takes. Not in charge of: joining parts (`text/segments.py`), keeping them together (`lanes.py`).
 
 What a peer says is bounded here to what the wire can carry, because it is stored in columns of that size.
 Sources: behaviour.md 8; 3GPP TS 23.040 §9.2.3.24.1; SMPP 3.4 §5.3.2.17, §5.3.2.22 to §5.3.2.24.

@@ -84,15 +84,17 @@ class Pump:
         """A recipient was seen: claim what waits for it."""
         self._wanted[recipient] = None
 
-    def reached(self, recipient: str) -> None:
-        """Nothing waits here any more for a recipient who takes messages: claim what the last claim left.
+    def reached(self, recipient: str) -> bool:
+        """Nothing waits here any more for a recipient who takes messages: True if the last claim left some.
 
         Only success leads to the next claim. Otherwise a recipient with many messages, who is not there after all,
         would be tried again with each claim.
         """
-        if recipient in self._more:
-            self._more.discard(recipient)
-            self._wanted[recipient] = None
+        if recipient not in self._more:
+            return False
+        self._more.discard(recipient)
+        self._wanted[recipient] = None
+        return True
 
     def came_back(self, outlet: str) -> None:
         """An outlet is reachable again: wake who waits behind it."""
@@ -108,11 +110,7 @@ class Pump:
             self._back.pop(outlet, None)
         while self._wanted and self._worker.room():
             recipient = next(iter(self._wanted))
-            if await self._claim(recipient):
-                self._more.add(recipient)
-            else:
-                self._more.discard(recipient)
-            self._wanted.pop(recipient, None)
+            await self._claim(recipient)
         more = bool(self._worker.room()) and await self._claim()
         now = self._store.clock.now_ms()
         if now - self._reconciled_at >= RECONCILE_EVERY_MS:
@@ -132,8 +130,14 @@ class Pump:
             if work.reason == QueueReason.RELEASED:
                 task.resume = await resumes_behind(self._store, work.message.id)
             tasks.append(task)
+        full = len(works) == limit
+        if recipient is not None:
+            self._wanted.pop(recipient, None)
+            self._more.discard(recipient)
+            if full:
+                self._more.add(recipient)
         self._worker.take(tasks)
-        return len(works) == limit
+        return full
 
     async def _reconcile(self, now: int) -> None:
         """Find rows of this epoch that nobody works on and take them up.

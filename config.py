@@ -40,8 +40,8 @@ from .store.settings import StoreSettings
 __all__ = ["Config", "ConfigError", "Key", "Loaded", "Problem", "Value", "alternatives", "keys", "load"]
 
 PREFIX = "RESTANTE_"
-#: Variables with our prefix that are no settings: of the command line, of the tests.
-OTHER_VARIABLES = re.compile(r"RESTANTE_(CONFIG|URL|API_KEY|DEBUG|LONG|TEST_\w+)")
+#: Variables with our prefix that are no settings: of the command line, of crash tests, of the tests.
+OTHER_VARIABLES = re.compile(r"RESTANTE_(CONFIG|URL|API_KEY|BENCH_PASSWORD|DEBUG|FAILPOINT|LONG|TEST_\w+)")
 
 #: How many characters of a file that holds a secret are read: more than any key or certificate has.
 SECRET_FILE_CHARACTERS = 65536
@@ -196,9 +196,11 @@ class Value:
 
     @property
     def shown(self) -> object:
-        """The value as it may be printed: secrets are masked."""
+        """The value as it may be printed: secrets are masked, passwords in addresses too."""
         if self.key.secret:
             return "********" if self.value else None
+        if isinstance(self.value, str):
+            return re.sub(r"(://[^/:@]*):.*@", r"\1:********@", self.value)
         return self.value
 
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .client import connect
-from .database import exists, published_accounts, rows
+from .database import exists, published_accounts
 from .findings import Finding, Level
 from .output import Failure
 from .site import CONFIG_FILE, Running, Site
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 __all__ = [
     "check_clock",
@@ -35,12 +32,15 @@ WAITING = frozenset({"new", "retry"})  #: reasons for which age means trouble
 
 def unusable_config(failure: Failure) -> Iterator[Finding]:
     """Each problem of a configuration that cannot be used; unknown keys under their own name."""
-    for problem in failure.facts.get("problems", [failure.text]):
+    problems: list[str] = failure.facts.get("problems", [])
+    if not problems:
+        yield Finding("config", Level.FAIL, failure.text, failure.fix)
+    for problem in problems:
         name = "config-keys" if "unknown key" in problem or "no setting has this" in problem else "config"
-        fix = "correct that place" if ":" in problem else failure.fix
+        fix = "correct that place"
         if "did you mean" in problem:
             fix = f"write {problem.rpartition('did you mean ')[2].rstrip('?')}"
-        yield Finding(name, Level.FAIL, problem, fix or failure.fix)
+        yield Finding(name, Level.FAIL, problem, fix)
 
 
 def check_config(place: Site) -> Iterator[Finding]:
@@ -83,10 +83,10 @@ def check_database(place: Site) -> Iterator[Finding]:
     yield Finding("schema", Level.PASS, f"schema {found}")
     yield from check_promise(place)
     yield from check_node_clock(place)
-    demo = published_accounts(place)
-    if demo:
-        fix = f"restante esme password {demo[0]}  (each of them), or restante esme remove"
-        text = f"the accounts {', '.join(demo)} have the demo's published passwords"
+    known = published_accounts(place)
+    if known:
+        fix = f"restante esme password {known[0]}  (each of them), or restante esme remove"
+        text = f"the accounts {', '.join(known)} have the demo's published passwords"
         yield Finding("demo-passwords", Level.FAIL, text, fix)
     else:
         yield Finding("demo-passwords", Level.PASS, "no published password")
@@ -94,19 +94,14 @@ def check_database(place: Site) -> Iterator[Finding]:
 
 def check_promise(place: Site) -> Iterator[Finding]:
     """PostgreSQL's settings; SQLite's are the program's own and verified at each start."""
-    from ..store.migrate import run
+    from ..store.inspection import durability_settings
 
-    if place.database_files:
+    found = durability_settings(place.config.store.url)
+    if not found:
         yield Finding(
             "durability", Level.PASS, "SQLite commits with synchronous=FULL, verified at each start"
         )
         return
-
-    def ask(connection: Connection) -> dict[str, str]:
-        names = ("fsync", "synchronous_commit", "full_page_writes")
-        return {name: str(connection.exec_driver_sql(f"SHOW {name}").scalar()) for name in names}
-
-    found = run(place.config.store.url, ask)
     wrong = [name for name, value in found.items() if value == "off"]
     if wrong:
         text = f"PostgreSQL has {', '.join(f'{name}=off' for name in wrong)}: a power failure loses messages"
@@ -118,14 +113,10 @@ def check_promise(place: Site) -> Iterator[Finding]:
 
 def check_node_clock(place: Site, now_ms: int | None = None) -> Iterator[Finding]:
     """Whether our clock is behind what the database has seen: then it went back."""
-    from sqlalchemy import func, select
+    from ..store.inspection import newest_sign_of_life
 
-    from ..store.statement import Query
-    from ..store.tables import node
-
-    newest = Query("doctor: the newest sign of life", select(func.max(node.c.heartbeat_at).label("at")))
-    found = rows(place, newest)[0]["at"]
-    yield from check_clock("clock-database", int(found or 0), now_ms, only_ahead=True)
+    newest = newest_sign_of_life(place.config.store.url)
+    yield from check_clock("clock-database", newest, now_ms, only_ahead=True)
 
 
 def check_clock(

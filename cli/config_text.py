@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Literal, cast, get_args, get_origin
+from typing import Annotated, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -39,6 +39,10 @@ def allowed(key: Key) -> str:
 
 def _type_words(annotation: object) -> str:
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _type_words(get_args(annotation)[0])
+    if origin is dict:
+        return "table of tables"
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in get_args(annotation))
     if annotation is type(None):
@@ -69,7 +73,14 @@ def toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)) and not isinstance(value, Enum):
         return repr(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        pairs = cast("dict[str, object]", value).items()
+        return "{" + ", ".join(f"{name} = {toml_value(item)}" for name, item in pairs) + "}"
+    if isinstance(value, (set, frozenset)):
+        value = sorted(cast("set[str]", value))
+    if isinstance(value, (list, tuple)):
         items = cast("list[object]", list(value))  # pyright: ignore[reportUnknownArgumentType]  # of anything
         return "[" + ", ".join(toml_value(item) for item in items) + "]"
     if isinstance(value, SecretStr):
@@ -84,25 +95,31 @@ def toml_value(value: object) -> str:
 
 def template(values: Mapping[str, object], model: type[BaseModel]) -> str:
     """A commented restante.toml: `values` (by dotted name) are set, every other key stands as a comment."""
-    lines = [
-        "# Restante. `restante config show` tells the effective values, `restante config check` what is wrong."
-    ]
-    section: tuple[str, ...] = ()
+    lines = ["# Restante. `restante config show`: what is in force; `restante config check`: what is wrong."]
     known = {key.name for key in keys(model)}
     if strange := values.keys() - known:
         raise ValueError(f"no such settings: {sorted(strange)}")
-    for key in keys(model):
-        if key.path[:-1] != section:
-            section = key.path[:-1]
-            lines += ["", f"[{'.'.join(section)}]"]
-        lines += [f"# {line}" for line in textwrap.wrap(_plain(f"{key.description} [{allowed(key)}]"), 108)]
-        if key.name in values:
-            lines.append(f"{key.path[-1]} = {toml_value(values[key.name])}")
-        elif key.secret:
-            lines.append(f'#{key.path[-1]}_file = ""')
-        else:
-            lines.append(f"#{key.path[-1]} = {toml_value(key.default)}")
+    for section, members in sections(model).items():
+        lines += ["", f"[{section}]"]
+        for key in members:
+            lines += [
+                f"# {line}" for line in textwrap.wrap(_plain(f"{key.description} [{allowed(key)}]"), 108)
+            ]
+            if key.name in values:
+                lines.append(f"{key.path[-1]} = {toml_value(values[key.name])}")
+            elif key.secret:
+                lines.append(f'#{key.path[-1]}_file = ""')
+            else:
+                lines.append(f"#{key.path[-1]} = {toml_value(key.default)}")
     return "\n".join(lines) + "\n"
+
+
+def sections(model: type[BaseModel]) -> dict[str, list[Key]]:
+    """The keys by section, in the order in which sections are declared."""
+    found: dict[str, list[Key]] = {}
+    for key in keys(model):
+        found.setdefault(".".join(key.path[:-1]), []).append(key)
+    return found
 
 
 def reference(model: type[BaseModel]) -> str:
@@ -116,15 +133,13 @@ def reference(model: type[BaseModel]) -> str:
         "secret may stand in a file of its own: `name_file` in `restante.toml`, the variable with `_FILE` behind it",
         "in the environment. A key that nobody declared is refused with its line and the nearest known key.",
     ]
-    section: tuple[str, ...] = ()
-    for key in keys(model):
-        if key.path[:-1] != section:
-            section = key.path[:-1]
-            lines += ["", f"## [{'.'.join(section)}]", ""]
-            lines += ["| key | variable | values | default | meaning |", "|---|---|---|---|---|"]
-        default = "(must be given)" if key.required else _cell(key)
-        cells = (f"`{key.path[-1]}`", f"`{key.variable}`", allowed(key), default, key.description)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for section, members in sections(model).items():
+        lines += ["", f"## [{section}]", ""]
+        lines += ["| key | variable | values | default | meaning |", "|---|---|---|---|---|"]
+        for key in members:
+            default = "(must be given)" if key.required else _cell(key)
+            cells = (f"`{key.path[-1]}`", f"`{key.variable}`", allowed(key), default, key.description)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """What a command may ask a database while a center may be serving it.
 
-In charge of: running the rooms' queries beside a center, and whether the database holds published passwords. Not in
-charge of: opening it as a node does (`store/`): nothing here takes a lease, an epoch or the life lock.
+In charge of: whether there is a database, and whether it holds published passwords. Not in charge of: reading it
+(`store/inspection.py`), which takes no lease, no epoch and no lock.
 """
 
 from __future__ import annotations
@@ -10,30 +10,17 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from ..store.statement import Query
     from .site import Site
 
-__all__ = ["exists", "published_accounts", "rows"]
+__all__ = ["exists", "published_accounts"]
 
 
 def exists(place: Site) -> bool:
     """Whether there is anything to ask: PostgreSQL always, SQLite when its file has tables."""
     return all(path.exists() and path.stat().st_size > 0 for path in place.database_files)
-
-
-def rows(place: Site, query: Query, **params: object) -> list[Mapping[str, Any]]:
-    """Run one of the rooms' queries. Raises StoreRefused."""
-    from ..store.migrate import run
-
-    def ask(connection: Connection) -> list[Mapping[str, Any]]:
-        return [dict(row) for row in connection.execute(query.expression, params).mappings()]
-
-    return run(place.config.store.url, ask)
 
 
 def published_accounts(place: Site) -> list[str]:
@@ -44,21 +31,23 @@ def published_accounts(place: Site) -> list[str]:
     from ..access import tables as credential_tables
     from ..access.credentials import CredentialKind
     from ..registry import tables as registry_tables
-    from ..simulator.plan import DEMO
+    from ..simulator import plan
+    from ..store.inspection import rows
     from ..store.migrate import current
 
-    if not exists(place) or current(place.config.store.url) is None:
+    url, published = place.config.store.url, plan.DEMO.published
+    if not exists(place) or current(url) is None:
         return []
     owners: dict[str, str] = {}
-    for row in rows(place, registry_tables.GET_CHANGED, revision=-1):
+    for row in rows(url, registry_tables.GET_CHANGED, revision=-1):
         if row["kind"] == "account" and not row["deleted"]:
             system_id = json.loads(row["body"])["system_id"]
-            if system_id in DEMO.published:
+            if system_id in published:
                 owners[system_id] = f"acc_{row['number']}"
     hashes: dict[str, list[str]] = {}
     for system_id, owner in owners.items():
         found = rows(
-            place,
+            url,
             credential_tables.GET_LIVING,
             owner=owner,
             kind=CredentialKind.SMPP_PASSWORD.value,

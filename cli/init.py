@@ -65,6 +65,8 @@ def prepare(folder: Path, settings: Mapping[str, object]) -> tuple[Site, First]:
             )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A database's address may hold a password.
+        config_file.touch(mode=0o600)
         config_file.write_text(template(settings, Config), encoding="utf-8")
         place = site(str(config_file), environ={})
         KeyRing.create(place.key_file)

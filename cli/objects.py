@@ -98,7 +98,10 @@ def show_object(out: Output, found: Object) -> None:
 
 
 def common_commands(kind: Kind, *, help: str) -> typer.Typer:
-    """The commands that need no knowledge of the kind."""
+    """The commands that need no knowledge of the kind.
+
+    Long because it is seven small functions that share the kind.
+    """
     app = typer.Typer(help=help, no_args_is_help=True)
     name_argument = typer.Argument(
         metavar=kind.key.upper(), help=f"{kind.key}, or an id as in {kind.prefix}_3"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ class Site:
     def secret_files(self) -> list[Path]:
         """Files that nobody else may read; those that must be there, and the others if they are."""
         optional = [self.folder / OPERATOR_FILE, *self.database_files]
+        if re.search(r"://[^/:@]*:.*@", self.config.store.url):
+            optional.append(self.folder / CONFIG_FILE)
         if self.config.http.tls_key is not None:
             optional.append(self.config.http.tls_key)
         return [self.key_file, *(path for path in optional if path.exists())]

@@ -157,6 +157,11 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path, by: str) 
     assert "sesame" not in repr(loaded)
 
 
+def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    loaded = load(Sample, written(tmp_path, '[vault]\nurl = "postgresql://me:p@ss@host/db"\n'), {})
+    assert value(loaded.values, "vault.url").shown == "postgresql://me:********@host/db"
+
+
 def test_a_secret_of_the_wrong_type_is_not_repeated(tmp_path: Path) -> None:
     (line,) = problems(tmp_path, GOOD + "key = 31337\n")
     assert line.startswith("restante.toml:3: vault.key")
@@ -220,3 +225,20 @@ def test_lines_are_found_whatever_stands_there(table: dict[str, object]) -> None
 
 def test_every_setting_of_the_center_has_a_meaning() -> None:
     assert [key.name for key in keys(Config) if not key.description] == []
+
+
+def test_the_committed_reference_is_current() -> None:
+    path = Path(__file__).parents[1] / "docs" / "configuration.md"
+    assert path.read_text(encoding="utf-8") == config_text.reference(Config), (
+        "run: .venv/bin/restante config reference > docs/configuration.md"
+    )
+
+
+def test_the_commented_file_of_a_center_can_be_uncommented(tmp_path: Path) -> None:
+    text = config_text.template({}, Config)
+    assert load(Config, written(tmp_path, text), {}).changed == ()
+    lines = [line for line in text.splitlines() if not line.endswith(' = ""') and "_file" not in line]
+    uncommented = "\n".join(line[1:] if re.match(r"#\w", line) else line for line in lines)
+    loaded = load(Config, written(tmp_path, uncommented), {})
+    assert loaded.config == Config()
+    assert len(loaded.changed) > 50

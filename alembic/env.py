@@ -10,10 +10,9 @@ import re
 from importlib import import_module, util
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
 from alembic import context
-from restante.store import tables
 
 #: Modules that declare tables on the store's metadata.
 ROOMS = (
@@ -30,11 +29,12 @@ ROOMS = (
 PARTITION = re.compile(r"(message|body|event)_(default|\d{8})(_.*)?")
 
 
-def gather() -> None:
-    """Import what declares tables."""
+def gather() -> MetaData:
+    """Import what declares tables; the metadata that they all join."""
     for name in ROOMS:
         if util.find_spec(name) is not None:
             import_module(name)
+    return import_module(ROOMS[0]).metadata
 
 
 def is_declared(item: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
@@ -47,10 +47,10 @@ def run() -> None:
     connection: Connection | None = context.config.attributes.get("connection")
     if connection is None:
         raise SystemExit("run migrations with `restante db upgrade`; alembic alone has no connection here")
-    gather()
+    metadata = gather()
     context.configure(
         connection=connection,
-        target_metadata=tables.metadata,
+        target_metadata=metadata,
         include_object=is_declared,
         render_as_batch=connection.dialect.name == "sqlite",
         transaction_per_migration=True,

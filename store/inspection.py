@@ -1,7 +1,7 @@
 """Looking at a database beside a running center.
 
-In charge of: reading without a lease, an epoch or the life lock, for `restante doctor` and for what `serve` checks before
-it starts. Not in charge of: anything that writes, and anything a node does (`engine.py`).
+In charge of: reading without a lease, an epoch or the life lock, for `restante doctor` and for what `restante serve`
+looks at before it starts. Not in charge of: anything that writes, and anything a node does (`engine.py`).
 
 None of this is for use on a running event loop.
 """

@@ -73,7 +73,7 @@ def upgrade(url: str, *, locked: bool = False) -> None:
 
     lock = None
     if not locked and _is_sqlite(url):
-        from .sqlite import database_path
+        from .sqlite_file import database_path
 
         lock = LifeLock(database_path(url))
         lock.take()
@@ -112,7 +112,7 @@ def _is_sqlite(url: str) -> bool:
 
 
 def _run_sqlite(url: str, work: Callable[[Connection], T]) -> T:
-    from .sqlite import database_path
+    from .sqlite_file import database_path
 
     path = database_path(url)
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 5.0})

@@ -27,7 +27,8 @@ from typing import Any
 import asyncpg
 
 from . import migrate, partitions, plan
-from .engine import Clash, Engine, Step, Touched
+from .engine import Engine
+from .life import Clash, Step, Touched
 from .plan import Plan
 from .server import CONNECT_S, Connection, Pool, connect, create_pool
 from .statement import POSTGRESQL, Compiled

@@ -54,7 +54,7 @@ class _Kept(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not annotat
 
 async def connect(url: str, session_settings: Mapping[str, str]) -> Connection:
     """A connection to the server that takes writes; several hosts in the URL are tried in turn."""
-    made = await asyncpg.connect(  # type: ignore[reportUnknownMemberType]
+    made = await asyncpg.connect(  # type: ignore[reportUnknownMemberType]  # asyncpg has no annotations
         url, timeout=CONNECT_S, target_session_attrs="primary", server_settings=dict(session_settings)
     )
     return cast(Connection, made)
@@ -62,7 +62,7 @@ async def connect(url: str, session_settings: Mapping[str, str]) -> Connection:
 
 async def create_pool(url: str, most: int, session_settings: Mapping[str, str]) -> Pool:
     """A pool of one to `most` connections to the server that takes writes."""
-    made = await asyncpg.create_pool(  # type: ignore[reportUnknownMemberType]
+    made = await asyncpg.create_pool(  # type: ignore[reportUnknownMemberType]  # asyncpg has no annotations
         url,
         min_size=1,
         max_size=most,

@@ -18,7 +18,6 @@ Sources: behaviour.md 10; notes/store.md 1 and 3; sqlite.org/wal.html, sqlite.or
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import queue
@@ -28,15 +27,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 from .. import metrics
-from . import migrate, plan
-from .engine import Clash, Engine, Step, Touched
+from . import migrate, plan, sqlite_file
+from .engine import Engine
+from .life import Clash, Step, Touched
 from .life_lock import LifeLock
 from .plan import Plan
+from .sqlite_file import database_path, is_full, primary, touch
 from .statement import SQLITE, Compiled
 from .store import Answer, Change, StoreRefused, StoreUnavailable
 
@@ -48,13 +47,6 @@ T = TypeVar("T")
 
 WAL_BYTES = metrics.gauge("store", "wal_bytes", "Size of SQLite's write-ahead log.")
 
-#: Milliseconds to wait for a lock that another process holds (a backup, a person with sqlite3).
-BUSY_MS = 5_000
-#: Pages of the log at which a commit also writes them to the database file: 16 MiB.
-CHECKPOINT_PAGES = 4_000
-#: Octets of pages kept in memory by the writer, and by each reader.
-WRITER_CACHE_KIB = 64 << 10
-READER_CACHE_KIB = 16 << 10
 #: Virtual machine steps between two looks at a read's deadline.
 STEPS_PER_LOOK = 20_000
 #: Free pages below which a database with a size limit counts as full.
@@ -64,9 +56,6 @@ SPARE_PAGES = 256
 KEPT_PAGES = 4_096
 VACUUM_PAGES = 128
 VACUUM_CHUNKS = 200
-
-_FULL = sqlite3.SQLITE_FULL
-_IOERR = sqlite3.SQLITE_IOERR
 
 
 class _Mismatch(Exception):
@@ -83,24 +72,7 @@ class _Broken(Exception):
     def __init__(self, cause: BaseException, committing: bool) -> None:
         super().__init__(str(cause))
         self.committing = committing
-        self.full = _is_full(cause)
-
-
-def database_path(url: str) -> Path:
-    """The file behind `sqlite:///relative` or `sqlite:////absolute`."""
-    prefix, _, path = url.partition(":///")
-    if prefix not in ("sqlite", "sqlite+pysqlite") or not path or path == ":memory:":
-        raise StoreRefused(f"{url!r} names no SQLite file; write sqlite:///relative or sqlite:////absolute")
-    return Path(unquote(path.partition("?")[0]))
-
-
-def _primary(error: BaseException) -> int:
-    """SQLite's primary result code; 0 for other errors."""
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def _is_full(error: BaseException) -> bool:
-    return _primary(error) == _FULL or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+        self.full = is_full(cause)
 
 
 class SqliteStore(Engine):
@@ -154,56 +126,18 @@ class SqliteStore(Engine):
         return socket.gethostname()
 
     def _open_connection(self, cache_kib: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path,
-            timeout=BUSY_MS / 1000,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=512,
-        )
-        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        return connection
+        return sqlite_file.open_file(self.path, cache_kib)
 
     def _reopen(self) -> None:
         """(writer thread) Open the writing connection and make sure that it keeps the promise."""
         self._shut()
-        connection = self._open_connection(WRITER_CACHE_KIB)
+        connection = self._open_connection(sqlite_file.WRITER_CACHE_KIB)
         try:
-            wanted = 2 if self.settings.durability == "power-loss" else 1
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            connection.execute(f"PRAGMA synchronous = {wanted}")
-            found = connection.execute("PRAGMA synchronous").fetchone()[0]
-            if mode != "wal" or found != wanted:
-                raise StoreRefused(
-                    f"SQLite does not promise durability here (journal_mode={mode}, synchronous={found}); "
-                    "put the database on a local disk"
-                )
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            # Octets of deleted rows are overwritten where that costs no further page.
-            connection.execute("PRAGMA secure_delete = FAST")
-            if self.settings.max_bytes:
-                size = connection.execute("PRAGMA page_size").fetchone()[0]
-                connection.execute(f"PRAGMA max_page_count = {max(self.settings.max_bytes // size, 1)}")
-            # What is in the log goes to the database file, synced: after this nothing hangs on an old handle.
-            self._write_through(connection)
+            sqlite_file.promise(connection, self.settings)
         except BaseException:
             connection.close()
             raise
         self._connection = connection
-
-    def _write_through(self, connection: sqlite3.Connection) -> None:
-        """(writer thread) Checkpoint everything; only a full disk may keep it in the log."""
-        try:
-            _busy, frames, written = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as error:
-            if not _is_full(error):
-                raise
-        else:
-            if frames > written:
-                raise sqlite3.OperationalError(
-                    "the log could not be written to the database: a read is in the way"
-                )
 
     def _shut(self) -> None:
         """(writer thread) Close the writing connection."""
@@ -284,10 +218,10 @@ class SqliteStore(Engine):
                 connection.execute("BEGIN IMMEDIATE")
                 self._run(connection, part)
             except (_Mismatch, sqlite3.Error, ValueError, OverflowError, TypeError) as error:
-                if _primary(error) == _IOERR:
+                if primary(error) == sqlite3.SQLITE_IOERR:
                     raise _Broken(error, committing=False) from error
                 self._undo(connection)
-                if _primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                if primary(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                     return self._failed(part, f"another process holds the database: {error}")
                 return self._commit_singly(part)
             self._end(connection)
@@ -373,7 +307,7 @@ class SqliteStore(Engine):
                 answer = Answer.STORED
                 stored = single
             except (_Mismatch, sqlite3.Error, ValueError, OverflowError, TypeError) as error:
-                if _primary(error) == _IOERR:
+                if primary(error) == sqlite3.SQLITE_IOERR:
                     raise _Broken(error, committing=False) from error
                 answer = decided[index] = self._refusal(change, error)
                 if not connection.in_transaction:
@@ -396,7 +330,7 @@ class SqliteStore(Engine):
         """Why one change cannot be stored."""
         if isinstance(error, _Mismatch):
             return error.answer
-        if _is_full(error):
+        if is_full(error):
             self.trouble = "the disk or the size limit of the database is full"
             return Answer.FULL
         if isinstance(error, sqlite3.IntegrityError):
@@ -448,10 +382,10 @@ class SqliteStore(Engine):
             connection = self._ready()
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                touched = [_touch(connection, compiled, arguments) for compiled, arguments in steps]
+                touched = [touch(connection, compiled, arguments) for compiled, arguments in steps]
                 connection.execute("COMMIT")
             except BaseException as error:
-                if _primary(error) in (_IOERR, _FULL):
+                if primary(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
                     self._shut()
                 elif connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -474,7 +408,7 @@ class SqliteStore(Engine):
         try:
             connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
             if connection is None:
-                connection = self._open_connection(READER_CACHE_KIB)
+                connection = self._open_connection(sqlite_file.READER_CACHE_KIB)
                 connection.execute("PRAGMA query_only = ON")
                 self._local.connection = connection
                 self._reader_connections.append(connection)
@@ -534,16 +468,6 @@ class SqliteStore(Engine):
         if most - used + spare >= min(SPARE_PAGES, most // 8):
             return ""
         return f"the database has reached its size limit of {self.settings.max_bytes >> 20} MiB"
-
-
-def _touch(connection: sqlite3.Connection, compiled: Compiled, arguments: tuple[object, ...]) -> Touched:
-    """Run one statement; rows if it returns some."""
-    cursor = connection.execute(compiled.text, arguments)
-    if cursor.description is None:
-        return Touched(cursor.rowcount)
-    names = [column[0] for column in cursor.description]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return Touched(len(rows), rows)
 
 
 _INSERT_MESSAGE = plan.INSERT_MESSAGE.compiled(SQLITE).text

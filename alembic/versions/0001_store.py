@@ -17,6 +17,19 @@ depends_on = None
 
 
 def upgrade() -> None:
+    create_body()
+    create_event()
+    create_idempotency()
+    create_message()
+    create_node()
+    create_queue()
+    create_recipient()
+    if op.get_bind().dialect.name == "postgresql":
+        on_postgresql()
+
+
+def create_body() -> None:
+    """See `body` in store/tables.py."""
     op.create_table(
         "body",
         sa.Column("message", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -26,6 +39,10 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (message)",
         sqlite_with_rowid=False,
     )
+
+
+def create_event() -> None:
+    """See `event` in store/tables.py."""
     op.create_table(
         "event",
         sa.Column("message", sa.BigInteger(), nullable=False),
@@ -43,6 +60,10 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (message)",
     )
     op.create_index("ix_event_message_at", "event", ["message", "at"], unique=False)
+
+
+def create_idempotency() -> None:
+    """See `idempotency` in store/tables.py."""
     op.create_table(
         "idempotency",
         sa.Column("account", sa.Integer(), autoincrement=False, nullable=False),
@@ -54,6 +75,10 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_idempotency_expires_at"), "idempotency", ["expires_at"], unique=False)
+
+
+def create_message() -> None:
+    """See `message` in store/tables.py."""
     op.create_table(
         "message",
         sa.Column(
@@ -101,6 +126,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_message_recipient_id", "message", ["recipient", "id"], unique=False)
     op.create_index("ix_message_sender_id", "message", ["sender", "id"], unique=False)
+
+
+def create_node() -> None:
+    """See `node` in store/tables.py."""
     op.create_table(
         "node",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -115,6 +144,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_node")),
         sa.UniqueConstraint("epoch", name=op.f("uq_node_epoch")),
     )
+
+
+def create_queue() -> None:
+    """See `queue` in store/tables.py."""
     op.create_table(
         "queue",
         sa.Column(
@@ -146,6 +179,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("owner <> 0"),
     )
     op.create_index("ix_queue_recipient_id", "queue", ["recipient", "id"], unique=False)
+
+
+def create_recipient() -> None:
+    """See `recipient` in store/tables.py."""
     op.create_table(
         "recipient",
         sa.Column("number", sa.Text(), nullable=False),
@@ -158,11 +195,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_recipient")),
     )
     op.create_index("ix_recipient_outlet", "recipient", ["outlet"], unique=False)
-    if op.get_bind().dialect.name == "postgresql":
-        on_postgresql()
 
 
 def on_postgresql() -> None:
+    """Partitions, and how PostgreSQL keeps the narrow tables small."""
     # A day without a partition of its own is slow, not lost. Housekeeping makes the days (store/sweep.py).
     for table in ("message", "body", "event"):
         op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")

@@ -16,7 +16,7 @@ from store_plugin import StepClock
 from store_tools import final, message, opened, put_all, rows
 
 from restante.store import tables
-from restante.store.sqlite import database_path
+from restante.store.sqlite_file import database_path
 from restante.store.store import Answer, QueueReason, Release, Requeue
 
 SLOTS = 6

@@ -38,11 +38,11 @@ def environment() -> Any:
 def test_tables_equal_migrations(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     env = environment()
-    env["gather"]()
+    metadata = env["gather"]()
 
     def compare(connection: Connection) -> list[Any]:
         options = {"include_object": env["is_declared"], "compare_type": True}
-        return compare_metadata(MigrationContext.configure(connection, opts=options), env["tables"].metadata)
+        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
     assert migrate.run(empty_url, compare) == []
 

@@ -19,7 +19,8 @@ from store_tools import eventually, final, message, opened, put_all, rows, setti
 from restante.outlet import Write
 from restante.store import tables
 from restante.store.connect import connect
-from restante.store.sqlite import SqliteStore, database_path
+from restante.store.sqlite import SqliteStore
+from restante.store.sqlite_file import database_path
 from restante.store.statement import Query, Sql
 from restante.store.store import Answer, Release, StoreRefused, StoreUnavailable
 
@@ -285,7 +286,7 @@ def test_a_disk_that_is_almost_full_stops_accepts_before_outcomes_fail(
 def test_a_lock_held_by_a_person_is_waited_for_and_then_said(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("restante.store.sqlite.BUSY_MS", 50)
+    monkeypatch.setattr("restante.store.sqlite_file.BUSY_MS", 50)
 
     async def run() -> None:
         async with opened(sqlite_url, heartbeat_s=60) as store:

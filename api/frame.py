@@ -8,6 +8,7 @@ is plain ASGI, because it runs for every request.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
 import traceback
@@ -51,6 +52,8 @@ class Frame:
         self._settings = settings
         self._imports = imports
         self._log = structlog.get_logger(__name__)
+        self._life = secrets.token_hex(8)  # ids of requests: of this life of the process, then counted
+        self._requests = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -58,7 +61,7 @@ class Frame:
             await self._app(scope, receive, send)
             return
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-        trace_id = request_id(headers)
+        trace_id = request_id(headers) or f"{self._life}{next(self._requests):010x}"
         state: dict[str, Any] = scope.setdefault("state", {})
         state["trace_id"] = trace_id
         response = _Response(send, scope, trace_id)
@@ -147,12 +150,12 @@ class _Response:
 
 
 def request_id(headers: dict[bytes, bytes]) -> str:
-    """The client's X-Request-ID, the trace of its traceparent, or a new one."""
+    """The client's X-Request-ID, the trace of its traceparent, or nothing."""
     given = headers.get(b"x-request-id", b"")
     if _REQUEST_ID.fullmatch(given):
         return given.decode()
     parent = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-    return parent[1].decode() if parent else secrets.token_hex(16)
+    return parent[1].decode() if parent else ""
 
 
 def _too_large(most: int) -> Problem:

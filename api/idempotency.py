@@ -20,13 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Text, bindparam, delete, insert, select, update
-
 from ..message import id_at
 from ..outlet import Write
-from ..store.statement import Query, Sql
 from ..store.store import Answer, Store
-from ..store.tables import idempotency, message, node
+from . import tables
 from .problems import Problem
 
 __all__ = ["Claim", "Idempotency", "key_of"]
@@ -34,48 +31,6 @@ __all__ = ["Claim", "Idempotency", "key_of"]
 KEPT_MS = 24 * 3_600_000
 TRY_MS = 300_000
 KEY_LENGTH = 255
-
-_c = idempotency.c
-
-
-def _account() -> Any:
-    return bindparam("of_account", type_=Integer)
-
-
-def _key() -> Any:
-    return bindparam("of_key", type_=Text)
-
-
-_CLAIM = Sql("api: a request that sends begins", insert(idempotency))
-_READ = Query(
-    "api: what was answered to a key", select(idempotency).where(_c.account == _account(), _c.key == _key())
-)
-_ANSWER = Sql(
-    "api: keep an answer",
-    update(idempotency)
-    .where(_c.account == _account(), _c.key == _key())
-    .values(answer=bindparam("answer", type_=Text)),
-)
-_FREE = Sql(
-    "api: a request that sends came to nothing",
-    delete(idempotency).where(_c.account == _account(), _c.key == _key()),
-)
-_SENT = Query(
-    "api: messages of a request that ended without an answer",
-    select(message.c.id, message.c.recipient).where(
-        message.c.account == _account(),
-        message.c.id >= bindparam("low", type_=BigInteger),
-        message.c.id < bindparam("high", type_=BigInteger),
-        message.c.ingress.like(bindparam("pattern", type_=Text)),
-    ),
-)
-_PURGE = Sql(
-    "api: forget old answers", delete(idempotency).where(_c.expires_at < bindparam("now", type_=BigInteger))
-)
-_ALIVE = Query(
-    "api: is the node of an epoch alive",
-    select(node.c.epoch).where(node.c.epoch == bindparam("epoch", type_=BigInteger), node.c.released == 0),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +75,12 @@ class Idempotency:
                 "answer": json.dumps({"epoch": self._store.epoch}),
                 "expires_at": now + KEPT_MS,
             }
-            answer = await self._store.apply(writes=[Write(_CLAIM, row, expect=1)])
+            answer = await self._store.apply(writes=[Write(tables.CLAIM, row, expect=1)])
             if answer is Answer.STORED:
                 return Claim(account, key, now)
             if answer is not Answer.CONFLICT:
                 raise Problem("store-unavailable", headers={"Retry-After": "5"})
-            found = await self._store.fetch(_READ, of_account=account, of_key=key)
+            found = await self._store.fetch(tables.READ, of_account=account, of_key=key)
             if found and found[0]["expires_at"] > now:
                 return await self._known(account, key, digest, found[0])
             if found:
@@ -140,29 +95,33 @@ class Idempotency:
         if "epoch" not in kept:
             return Claim(account, key, since, answer=kept)
         elsewhere = kept["epoch"] != self._store.epoch
-        if elsewhere and await self._store.fetch(_ALIVE, epoch=kept["epoch"]):
+        if elsewhere and await self._store.fetch(tables.ALIVE, epoch=kept["epoch"]):
             raise Problem("in-flight", headers={"Retry-After": "1"})
         return Claim(account, key, since, recovering=True)
 
     async def keep(self, claim: Claim, answer: dict[str, Any]) -> None:
         """Remember what is answered. If the store takes nothing now, a repetition recovers."""
         params = {"of_account": claim.account, "of_key": claim.key, "answer": json.dumps(answer)}
-        await self._store.apply(writes=[Write(_ANSWER, params)])
+        await self._store.apply(writes=[Write(tables.ANSWER, params)])
 
     async def sent(self, claim: Claim, mark: str) -> dict[str, int]:
         """Recipients and ids of the messages that an earlier try sent. A try does not last longer than `TRY_MS`."""
         low, high = id_at(claim.since), id_at(claim.since + TRY_MS)
         pattern = f'%"request":"{mark}"%'
-        rows = await self._store.fetch(_SENT, of_account=claim.account, low=low, high=high, pattern=pattern)
+        rows = await self._store.fetch(
+            tables.SENT, of_account=claim.account, low=low, high=high, pattern=pattern
+        )
         return {row["recipient"]: row["id"] for row in rows}
 
     async def free(self, claim: Claim) -> None:
         """Forget a key whose request sent nothing, so that it may be tried again."""
-        await self._store.apply(writes=[Write(_FREE, {"of_account": claim.account, "of_key": claim.key})])
+        await self._store.apply(
+            writes=[Write(tables.FREE, {"of_account": claim.account, "of_key": claim.key})]
+        )
 
     async def purge(self) -> None:
         """Forget answers older than a day."""
-        await self._store.bulk([Write(_PURGE, {"now": self._store.clock.now_ms()})])
+        await self._store.bulk([Write(tables.PURGE, {"now": self._store.clock.now_ms()})])
 
 
 def key_of(header: str | None) -> str:

@@ -7,6 +7,7 @@ strings; both ways. Not in charge of: the normal form itself (`message.py`) or a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Path
@@ -31,6 +32,7 @@ def id_of(text: str) -> int:
     return number
 
 
+@lru_cache(maxsize=65_536)
 def shown(normal: str) -> str:
     """A number in normal form as people write it."""
     kind = number_kind(normal)

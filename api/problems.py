@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 
 from .problem_kinds import KINDS, ProblemKind
 
-__all__ = ["FieldError", "Problem", "ProblemBody", "install", "problem_response"]
+__all__ = ["FieldError", "Problem", "ProblemBody", "add_pages", "install", "problem_response"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -167,7 +167,7 @@ def index() -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of `app` be a problem, and serve the pages."""
+    """Let every error of `app` be a problem."""
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -189,6 +189,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_validation)
+
+
+def add_pages(app: FastAPI) -> None:
+    """Serve the pages of the problems."""
 
     @app.get("/problems", include_in_schema=False)
     async def problem_index() -> HTMLResponse:

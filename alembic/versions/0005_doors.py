@@ -37,6 +37,11 @@ def upgrade() -> None:
     op.create_index("ix_audit_actor", "audit", ["actor", "at"], unique=False)
     op.create_index("ix_audit_at", "audit", ["at"], unique=False)
     op.create_index("ix_audit_target", "audit", ["target", "at"], unique=False)
+    _one_time_codes()
+    _sessions()
+
+
+def _one_time_codes() -> None:
     op.create_table(
         "one_time_code",
         sa.Column("id", sa.Text(), nullable=False),
@@ -61,6 +66,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_one_time_code_prefix_created_at", "one_time_code", ["prefix", "created_at"], unique=False
     )
+
+
+def _sessions() -> None:
     op.create_table(
         "session",
         sa.Column("id", sa.Text(), nullable=False),

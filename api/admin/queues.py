@@ -10,17 +10,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, Text, and_, bindparam, or_, select
 
 from ...access.permissions import Permission
 from ...message import ID_SHIFT
 from ...store.history import Waiting
-from ...store.statement import Query as SqlQuery
-from ...store.tables import queue
 from ..entrance import Identity, Require
 from ..numbers import shown
 from ..paging import Page, PageQuery, link_next
 from ..rooms import doors_of, rooms_of
+from ..tables import QUEUED
 from ..times import Instant, instant, instant_or_none
 
 __all__ = ["QueueView", "queue_views", "router"]
@@ -29,23 +27,6 @@ router = APIRouter(prefix="/queues", tags=["queues"])
 
 Reader = Annotated[Identity, Depends(Require(Permission.OVERVIEW_READ))]
 MessageReader = Annotated[Identity, Depends(Require(Permission.MESSAGES_READ))]
-
-_ITEMS = SqlQuery(
-    "api: rows of the queue with one reason, in due order",
-    select(queue)
-    .where(
-        queue.c.reason == bindparam("of_reason", type_=Text),
-        or_(
-            queue.c.due_at > bindparam("due", type_=BigInteger),
-            and_(
-                queue.c.due_at == bindparam("due", type_=BigInteger),
-                queue.c.id > bindparam("after", type_=BigInteger),
-            ),
-        ),
-    )
-    .order_by(queue.c.due_at, queue.c.id)
-    .limit(bindparam("limit", type_=BigInteger)),
-)
 
 
 class QueueView(BaseModel):
@@ -108,7 +89,7 @@ async def list_queued(
     rooms, cursors = rooms_of(request), doors_of(request).cursors
     start = cursors.start("queues", query, f"/{name}")
     due, after = (int(start[0]), int(start[1])) if start else (-1, 0)
-    rows = await rooms.store.fetch(_ITEMS, of_reason=name, due=due, after=after, limit=query.limit + 1)
+    rows = await rooms.store.fetch(QUEUED, of_reason=name, due=due, after=after, limit=query.limit + 1)
     views = [
         QueuedView(
             id=str(row["id"]),

@@ -255,7 +255,7 @@ async def rest_center(
     sessions: SessionSettings | None = None,
     clock: Any = None,
 ) -> AsyncGenerator[RestCenter]:
-    """An open center on a migrated database."""
+    """An open center on a migrated database. Long because it names every room once."""
     clock = clock or StepClock()
     store = connect(StoreSettings(url=url, durability="process-crash-only"), clock=clock)
     await store.open()

@@ -1,7 +1,7 @@
 """Where a subscriber was seen.
 
-In charge of: the fix, the vocabulary of what is known instead of one, and the names of reasons for not knowing. Not in
-charge of: getting fixes (`locations.py`, `providers/`) or keeping them (`tables.py`).
+In charge of: the fix, the vocabulary of what is known instead of one, and the names of reasons for not knowing. Not
+in charge of: getting fixes (`locations.py`, `providers/`) or keeping them (`tables.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Distances on the ellipsoid, and circles.
 
-In charge of: metres between two places, the share of two discs, circles as shapes, boxes around them. Not in charge of:
-polygons (`polygon.py`). A circle is never turned into a polygon: a distance and the area of a lens decide.
+In charge of: metres between two places, the share of two discs, circles as shapes, boxes around them. Not in charge
+of: polygons (`polygon.py`). A circle is never turned into a polygon: a distance and the area of a lens decide.
 
 Sources: WGS 84; W. D. Lambert, 1942 (long lines on the ellipsoid).
 """

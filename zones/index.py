@@ -3,11 +3,11 @@
 In charge of: an index of zones by their boxes, kept up to date while it is asked. Not in charge of: the zones of one
 subscriber, which are looked up by number (`rules.py`).
 
-Theory. Shapely's tree cannot change, so zones that were added, edited or removed since it was built stand in an overlay
-and in a set of numbers that the tree's answers are held against. When the overlay has grown, a new tree is built on
-another thread from copies, and swapped in between two steps of the event loop; what changed during the building stays
-in the overlay. Boxes give candidates and each candidate's own shape decides: `tree.query(predicate=…)` costs several
-times as much.
+Theory. Shapely's tree cannot change, so zones that were added, edited or removed since it was built stand in an
+overlay and in a set of numbers that the tree's answers are held against. When the overlay has grown, a new tree is
+built on another thread from copies, and swapped in between two steps of the event loop; what changed during the
+building stays in the overlay. Boxes give candidates and each candidate's own shape decides: `tree.query(predicate=…)`
+costs several times as much.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The kinds of objects this room gives to the registry.
 
-In charge of: what the registry must refuse about zones, policies and memberships as they refer to each other, and what
-the editor is told. Not in charge of: the models (`zone.py`, `policy.py`, `membership.py`).
+In charge of: what the registry must refuse about zones, policies and memberships as they refer to each other, and
+what the editor is told. Not in charge of: the models (`zone.py`, `policy.py`, `membership.py`).
 """
 
 from __future__ import annotations

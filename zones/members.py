@@ -1,7 +1,8 @@
 """Which single numbers belong to which zones, and who is in which group.
 
-In charge of: the tables of memberships, their copy in memory, and telling every node of changes within a second. Not in
-charge of: memberships of prefixes and groups (`membership.py`), what a membership means for a message (`rules.py`).
+In charge of: the tables of memberships, their copy in memory, and telling every node of changes within a second. Not
+in charge of: memberships of prefixes and groups (`membership.py`), what a membership means for a message
+(`rules.py`).
 
 A membership names a zone, or holds a circle of its own: a home circle per subscriber costs about 60 octets of memory
 and no object of the registry, so that millions are possible. A number's memberships are always replaced together.

@@ -5,13 +5,13 @@ shares and hysteresis, sender and recipient together. Not in charge of: where so
 (`locations.py`), which zones count (`rules.py`), verdicts and what a peer sees (`check.py`).
 
 Three values. A subscriber is IN, OUT or UNKNOWN; an ESME, a short code or a name is NOT_APPLICABLE and stands aside.
-either = IN if one is IN, OUT only if both are OUT, else UNKNOWN. both = OUT if one is OUT, IN only if both are IN, else
-UNKNOWN.
+either = IN if one is IN, OUT only if both are OUT, else UNKNOWN. both = OUT if one is OUT, IN only if both are IN,
+else UNKNOWN.
 
-Hysteresis. A fix on the border has a share of its disc inside the zone. At first sight `share_threshold` decides. While
-the last state is younger than `dwell_s`, the share must pass the threshold by `hysteresis` to change it: noise of a few
-metres on a border changes nothing, and a true exit is seen when the share has fallen below threshold minus hysteresis,
-which for the defaults (0.5, 0.2) is about a third of the accuracy radius beyond the border.
+Hysteresis. A fix on the border has a share of its disc inside the zone. At first sight `share_threshold` decides.
+While the last state is younger than `dwell_s`, the share must pass the threshold by `hysteresis` to change it: noise
+of a few metres on a border changes nothing, and a true exit is seen when the share has fallen below threshold minus
+hysteresis, which for the defaults (0.5, 0.2) is about a third of the accuracy radius beyond the border.
 
 Source: issue "home zones" section 3.
 """

@@ -3,9 +3,9 @@
 In charge of: from a number to its memberships in force, from those to the policy that governs, from a message and a
 stage to the cases that must be judged. Not in charge of: judging (`decision.py`), where anybody is (`locations.py`).
 
-Which policy governs a number: of its memberships in force, the one with the lowest priority; among equals the narrower
-subject (the number itself, a group, the longest prefix, everyone). Every membership of that number under the same
-policy adds its zones; memberships under other policies are not looked at.
+Which policy governs a number: of its memberships in force, the one with the lowest priority; among equals the
+narrower subject (the number itself, a group, the longest prefix, everyone). Every membership of that number under the
+same policy adds its zones; memberships under other policies are not looked at.
 """
 
 from __future__ import annotations

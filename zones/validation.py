@@ -1,8 +1,8 @@
 """Whether a drawn shape can be a zone.
 
 In charge of: reading GeoJSON polygons, naming each coordinate that is wrong, mending what cannot change the shape (an
-unclosed ring, the direction of a ring, longitudes of a neighbouring world copy) and saying so. Not in charge of: what a
-zone is beside its shape (`zone.py`). A shape is never repaired silently: what crosses itself is refused.
+unclosed ring, the direction of a ring, longitudes of a neighbouring world copy) and saying so. Not in charge of: what
+a zone is beside its shape (`zone.py`). A shape is never repaired silently: what crosses itself is refused.
 
 Source: RFC 7946 §3.1.6 (rings), §3.1.9 (antimeridian), §4 (coordinates).
 """

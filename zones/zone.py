@@ -1,7 +1,7 @@
 """What a zone is.
 
-In charge of: zones as operators edit them, their time windows, and the live zone that decisions use. Not in charge of:
-geometry (`geometry.py`, `polygon.py`), what happens inside or outside (`policy.py`), who belongs to which zone
+In charge of: zones as operators edit them, their time windows, and the live zone that decisions use. Not in charge
+of: geometry (`geometry.py`, `polygon.py`), what happens inside or outside (`policy.py`), who belongs to which zone
 (`members.py`), what the registry refuses (`kinds.py`).
 """
 

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.columns import Columns
 from rich.console import Group
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
 
 from ..simulator.network import Network
@@ -28,6 +28,7 @@ from .site import CONFIG_FILE, Running
 __all__ = ["command_name", "guide", "plain_line", "screens"]
 
 LINES_SHOWN = 4
+PHONES_A_ROW = 3
 STYLES = {PhoneState.ON: "green", PhoneState.OFF: "red", PhoneState.BUSY: "yellow", PhoneState.SLOW: "cyan"}
 STATES = {
     "2": "delivered",
@@ -107,20 +108,23 @@ def plain_line(phone: Phone, line: ScreenLine) -> str:
 
 def screens(network: Network) -> Group:
     """Every phone with what it shows, and how the network fares."""
+    grid = Table.grid(expand=True)
+    for _ in range(PHONES_A_ROW):
+        grid.add_column(ratio=1)
     panels = [_panel(phone) for phone in network.phones.values()]
-    return Group(Columns(panels, equal=True, expand=True), Text(tally_line(network.tally), style="dim"))
+    for start in range(0, len(panels), PHONES_A_ROW):
+        grid.add_row(*panels[start : start + PHONES_A_ROW])
+    return Group(grid, Text(tally_line(network.tally), style="dim"))
 
 
 def _panel(phone: Phone) -> Panel:
-    lines = list(phone.screen)[-LINES_SHOWN:]
-    body = Text("\n").join(
+    lines = [
         Text.assemble((f"{line.sender} ", "bold"), line.text, overflow="ellipsis", no_wrap=True)
-        for line in lines
-    )
-    missing = LINES_SHOWN - len(lines)
-    body.append("\n" * (missing if lines else missing - 1))
-    title = f"{phone.name} [{phone.state}] {phone.number}"
-    return Panel(body, title=Text(title), border_style=STYLES[phone.state])
+        for line in list(phone.screen)[-LINES_SHOWN:]
+    ]
+    blank = [Text()] * (LINES_SHOWN - len(lines))
+    title = Text(f"{phone.name} [{phone.state}] {phone.number}")
+    return Panel(Group(*lines, *blank), title=title, border_style=STYLES[phone.state])
 
 
 def tally_line(tally: Counter[str]) -> str:

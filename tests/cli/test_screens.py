@@ -37,7 +37,7 @@ def test_each_phone_has_a_screen_of_its_own_size(network: Network) -> None:
                 source_addr_ton=ton,
                 source_addr_npi=npi,
                 source_addr=digits,
-                short_message=text.encode()[:200],
+                short_message=text,
             )
         )
     network.phones["ben"].state = PhoneState.SLOW

@@ -16,8 +16,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ..mailbox.folders import Folder
 from ..mailbox.item import Item
@@ -168,6 +167,9 @@ class SettingsView(_Request):
     language: str = Field(default="", max_length=16, description="of notices; empty: the center's")
 
 
+#: Writes a list that is made of plain values.
+_JSON = TypeAdapter(dict[str, Any])
+
 _STATES = {state: state.name.lower() for state in MessageState}
 _STATES[MessageState.ENROUTE] = "stored"
 
@@ -280,7 +282,7 @@ async def list_messages(
         "next_cursor": cursor,
         "state": state_text(page.state),
     }
-    return Response(to_json(body), headers=response.headers, media_type="application/json")
+    return Response(_JSON.dump_json(body), headers=response.headers, media_type="application/json")
 
 
 @router.get("/messages/{id}", response_model=ItemView)

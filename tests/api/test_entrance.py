@@ -193,12 +193,12 @@ def test_a_cookie_is_only_for_pages_of_this_center(sqlite_copy: Database) -> Non
                 {"Sec-Fetch-Site": "cross-site", "Origin": "http://center.test.evil.test"},
             ]
             async with c.client() as http:
-                change = {"json": {"ids": ["1"], "action": "read"}}
+                change = {"ids": ["1"], "action": "read"}
                 for headers in own:
-                    done = await http.post("/mailbox/messages:batch", headers=cookie | headers, **change)
+                    done = await http.post("/mailbox/messages:batch", headers=cookie | headers, json=change)
                     assert done.status_code == 200, headers
                 for headers in foreign:
-                    done = await http.post("/mailbox/messages:batch", headers=cookie | headers, **change)
+                    done = await http.post("/mailbox/messages:batch", headers=cookie | headers, json=change)
                     assert (done.status_code, done.json()["code"]) == (403, "cross-site"), headers
                 assert (await http.get("/mailbox", headers=cookie)).status_code == 200
                 cross = cookie | {"Sec-Fetch-Site": "cross-site"}

@@ -18,7 +18,6 @@ from restante.smsc.smpp import pdu, tlv
 from restante.smsc.smpp.tlv import Tag
 
 
-
 def with_network(
     act: Callable[[Network, SmallCenter, list[tuple[Phone, ScreenLine]]], Awaitable[None]],
     *,

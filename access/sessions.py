@@ -32,7 +32,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from ..outlet import Write
 from ..store.statement import Query, Sql
-from ..store.store import Answer, Store
+from ..store.store import Answer, Store, StoreClosed, StoreUnavailable
 from .door_tables import session
 from .keys import derived_key, mac, same
 
@@ -419,7 +419,9 @@ class Sessions:
         while not stop.is_set():
             try:
                 since = await self.poll(since=since)
-            except OSError:  # the database is away: sessions cannot be checked either, and streams stay
+            except StoreClosed:
+                return
+            except (StoreUnavailable, OSError):  # away: sessions cannot be checked either, and streams stay
                 pass
             try:
                 await asyncio.wait_for(stop.wait(), POLL_S)

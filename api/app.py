@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
+from ..store.store import StoreClosed, StoreUnavailable
 from . import auth, docs, mailbox, mailbox_live, messages, problems, refusals
 from .admin import (
     accounts,
@@ -167,5 +168,7 @@ async def _purge(rooms: Rooms, doors: Doors, stop: asyncio.Event) -> None:
                 await rooms.sessions.purge()
                 await rooms.codes.purge()
                 await doors.idempotency.purge()
-            except OSError:
+            except StoreClosed:
+                return
+            except (StoreUnavailable, OSError):
                 continue  # the database is away; the next round removes it

@@ -192,7 +192,7 @@ class Message:
     @property
     def is_system(self) -> bool:
         """True for receipts, notices, codes and answers."""
-        return self.kind != Kind.MESSAGE
+        return self.kind != 0  # Kind.MESSAGE; asked several times a message
 
     @property
     def public_id(self) -> int:

@@ -14,6 +14,7 @@ heartbeat is late starts nothing until it is in time again.
     NEW, RETRY, SCHEDULED, REDELIVERY ──> checks of the attempt stage ──> routes ──> outlet ──> outcome
     HELD, PENDING_CHECK ──> checks of the submit stage ──┘   RELEASED: from behind the check that parked it
     DIVERTED ──────────────────────────────────────────────────────────> mailbox ──> outcome
+    WITHHELD ──> routes ──> the outcome of an absent recipient; a deposit is asked for and not made
     QUARANTINED ──> expires
 
 How it fails: the database refuses a change -> it is put again each second, and the message stays where it is. The
@@ -30,8 +31,8 @@ import heapq
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from typing import Protocol
 
 import structlog
@@ -67,6 +68,9 @@ _attempts = counter(
     "delivery", "attempts", "Attempts that ended, by result and error class", ("result", "error")
 )
 _endings = counter("delivery", "endings", "Messages that reached a final state", ("state",))
+#: Label values are few, and looking a child up costs less than `labels` does.
+_attempted = cache(_attempts.labels)
+_ended = cache(_endings.labels)
 _in_memory = gauge("delivery", "tasks", "Messages this node works on")
 
 
@@ -111,6 +115,8 @@ _TICK_S = 1.0
 _AGAIN_MS = 1000  #: the box changed under a deposit; a check wants to be asked again without saying when
 _THROTTLED_MS = 60_000  #: a check throttled an attempt without saying for how long
 _NOT_BOUND = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
+#: How an absent recipient looks until an outlet has shown it: what a withheld message is tried with.
+_ABSENT = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="absent")
 #: A switch that is not bound says nothing about the handsets behind it: after a restart it may be back in a moment.
 _SWITCH_NOT_BOUND = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="not-bound")
 _BROKEN = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="outlet-failed")
@@ -171,6 +177,7 @@ class Delivery:
         self._tasks: dict[int, Task] = {}
         self._successors: dict[int, Task] = {}  # claimed again before memory heard that it had left
         self._watched: dict[int, Ended] = {}
+        self._absent: dict[str, Outcome] = {}  # outlet -> what its last absent recipient looked like
         self._octets = 0
         self._timers: list[tuple[int, int, Lane]] = []  # (when, serial, lane)
         self._serial = 0
@@ -284,7 +291,7 @@ class Delivery:
         """An operator ends a held or quarantined message as REJECTED; CONFLICT if it is not parked (any more)."""
         answer, receipts = await self._holding.discard(id, by, note, writes)
         if answer is Answer.STORED:
-            _endings.labels(MessageState.REJECTED.name).inc()
+            _ended(MessageState.REJECTED.name).inc()
         for receipt in receipts:
             self.admit(receipt)
         return answer
@@ -348,6 +355,8 @@ class Delivery:
             self._end(lane, task, MessageState.EXPIRED, reason="expired")
         elif task.reason == QueueReason.DIVERTED and self._mailbox is not None:
             self._divert(lane, task, self._mailbox)
+        elif task.reason == QueueReason.WITHHELD:
+            self._route(lane, task)
         elif task.reason in PARKED:
             self._examine(lane, task, Stage.SUBMIT)
         elif task.resume is not None and task.resume[0] == Stage.SUBMIT.value:
@@ -375,6 +384,9 @@ class Delivery:
         task.notes += evidence_events(message, finding, stage, at=now, node=node)
         if task.reason == QueueReason.REDELIVERY and verdict.action > Action.FLAG:
             self._end(lane, task, MessageState.REJECTED)  # the copy stays where it is, in the box
+        elif verdict.action is Action.REJECT and verdict.veiled:
+            task.reason = QueueReason.WITHHELD
+            self._wait(lane, task, now)
         elif verdict.action in (Action.REJECT, Action.DROP):
             state = MessageState.REJECTED if verdict.action is Action.REJECT else MessageState.DELETED
             self._end(lane, task, state, reason=verdict.reason, error=ErrorClass.POLICY)
@@ -435,6 +447,9 @@ class Delivery:
             if lead.outlet.reachable():
                 if lane.handset and self._hold_back(lane, task):
                     return
+                if task.reason == QueueReason.WITHHELD and lead.outlet is not self._mailbox:
+                    self._outcome(lane, task, self._absent.get(lead.outlet.name, _ABSENT))
+                    return
                 self._hand(lane, task, lead.outlet)
                 return
             self._up.discard(lead.outlet.name)
@@ -484,7 +499,9 @@ class Delivery:
         lane.flying -= 1
         if self._holds(task):
             task.cleared = False
-            _attempts.labels(outcome.result.value, outcome.error or "").inc()
+            _attempted(outcome.result.value, outcome.error or "").inc()
+            if outcome.error is ErrorClass.ABSENT and outcome is not _NOT_BOUND and task.lead is not None:
+                self._absent[task.lead.outlet.name] = replace(outcome, writes=())
             if outcome.result is Result.DELIVERED:
                 self._delivered(lane, task, outcome)
             elif outcome.result is Result.STORED:
@@ -519,7 +536,8 @@ class Delivery:
         assert self._mailbox is not None
         message, now, mailbox = task.message, self._clock.now_ms(), self._mailbox.name
         events: tuple[Event, ...] = ()
-        writes = outcome.writes
+        withheld = task.reason == QueueReason.WITHHELD
+        writes = () if withheld else outcome.writes
         if failure is not None:
             events = (self._attempt_event(task, failure, now),)
             writes += self._silent(lane, task, failure, now, next_try=0)
@@ -546,10 +564,14 @@ class Delivery:
         except StoreClosed:  # no ids for receipts now
             self._settlements.later(partial(self._again, self._deposited, lane, task, outcome, failure))
             return
-        release = Release(message.id, self._store.epoch)
-        change = Change(done=_ignore, messages=receipts, release=release, events=events, writes=writes)
+        change = Change(done=_ignore, messages=receipts, events=events, writes=writes)
+        if withheld and not is_end:  # it waits where nobody can read it, for the end of its validity period
+            epoch, due_at = self._store.epoch, message.expires_at
+            change.requeue = Requeue(message.id, epoch, due_at, task.attempts, QueueReason.WITHHELD)
+        else:
+            change.release = Release(message.id, self._store.epoch)
         if is_end:
-            _endings.labels(MessageState.DELIVERED.name).inc()
+            _ended(MessageState.DELIVERED.name).inc()
         self._commit(lane, task, change, conflict=partial(self._box_changed, lane, task, failure))
 
     def _box_changed(self, lane: Lane, task: Task, failure: Outcome | None) -> None:
@@ -671,7 +693,7 @@ class Delivery:
         self, lane: Lane, task: Task, failure: Outcome, at: int, *, next_try: int
     ) -> tuple[Write, ...]:
         """Remember that a recipient was not reached."""
-        if failure.error is None or task.lead is None:
+        if failure.error is None or task.lead is None or task.reason == QueueReason.WITHHELD:
             return ()
         return self._recipients.failed(
             task.message.recipient, failure.error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
@@ -726,7 +748,7 @@ class Delivery:
         ended = self._watched.pop(message.id, None)
 
         def stored() -> None:
-            _endings.labels(state.name).inc()
+            _ended(state.name).inc()
             if message.kind == Kind.RECEIPT:
                 self._receipts.concluded(message)
             if ended is not None:
@@ -756,7 +778,7 @@ class Delivery:
         due_at = min(due_at, message.expires_at)
         task.reason, task.due_at = reason, due_at
         retried = reason in (QueueReason.RETRY, QueueReason.DIVERTED)
-        near = retried and self._is_near(due_at, now)
+        near = (retried or reason == QueueReason.WITHHELD) and self._is_near(due_at, now)
         holds_lane = bool(lane.handset) and retried
         writes: tuple[Write, ...] = ()
         if outcome is not None:
@@ -937,11 +959,14 @@ def _ignore(answer: Answer) -> None:
 
 
 def _retry_reason(task: Task) -> str:
-    """A diverted message goes to the mailbox at its next try as well."""
-    return QueueReason.DIVERTED if task.reason == QueueReason.DIVERTED else QueueReason.RETRY
+    """A diverted message goes to the mailbox at its next try as well, a withheld one nowhere."""
+    stays = task.reason in (QueueReason.DIVERTED, QueueReason.WITHHELD)
+    return task.reason if stays else QueueReason.RETRY
 
 
 def _final_detail(task: Task, outcome: Outcome | None) -> str:
+    if not task.tried and (outcome is None or not (outcome.remote_id or outcome.status)):
+        return _rule_detail(task.lead.rule) if task.lead is not None else ""
     facts: dict[str, object] = {}
     if task.lead is not None:
         facts["rule"] = task.lead.rule
@@ -953,3 +978,8 @@ def _final_detail(task: Task, outcome: Outcome | None) -> str:
         if outcome.status:
             facts["command_status"] = outcome.status
     return json.dumps(facts, separators=(",", ":")) if facts else ""
+
+
+@lru_cache(maxsize=1024)  # the common ending says only by which rule it went
+def _rule_detail(rule: str) -> str:
+    return json.dumps({"rule": rule}, separators=(",", ":"))

@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +52,7 @@ __all__ = [
 _log = structlog.get_logger(__name__)
 
 _submitted = counter("submission", "messages", "Messages answered, by door and answer", ("door", "answer"))
+_submitted_as = cache(_submitted.labels)  # doors and answers are few
 
 MAX_BODY = 65_535 - 1024  #: octets of text; message_payload may say 65 535 together with all other TLVs
 _ESM_MODE_MASK = 0x03  # SMPP 3.4 §5.2.12
@@ -136,6 +137,9 @@ _FULL = Refused(Status.ESME_RMSGQFUL, "store-full", "message queue is full", ret
 _FAILED = Refused(Status.ESME_RSYSERR, "store-failed", "message could not be stored", retry_after_ms=5000)
 _CLOSING = Refused(Status.ESME_RSYSERR, "closing", "the center is stopping", retry_after_ms=5000)
 _UNKNOWN = Refused(Status.ESME_RSYSERR, "store-unknown", "outcome unknown", unknown=True)
+
+#: Rows that this node owns from birth.
+_TRIED_AT_ONCE = (QueueReason.NEW, QueueReason.DIVERTED, QueueReason.WITHHELD)
 
 _REFUSAL_BY_ANSWER = {Answer.FULL: _FULL, Answer.UNKNOWN: _UNKNOWN}
 
@@ -250,7 +254,7 @@ class Submission:
         if account.suspended:
             return _SUSPENDED
         draft.id, draft.parent, draft.kind = 0, 0, Kind.MESSAGE
-        find_place(draft)
+        find_place(draft, codings.DefaultAlphabet(account.default_alphabet))
         wait_ns = self._throttles.of(account).take(self._monotonic_ns(), continuing=draft.part_number > 1)
         if wait_ns:
             return Refused(
@@ -302,7 +306,7 @@ class Submission:
             refusal = Refused(verdict.status or Status.ESME_RTHROTTLED, verdict.reason, verdict.public, 1000)
             self._answer(done, ingress, refusal)
             return
-        if verdict.action is Action.REJECT:
+        if verdict.action is Action.REJECT and not verdict.veiled:
             self._record(message, finding, MessageState.REJECTED, ingress, done, refused=True)
             return
         if verdict.action is Action.DROP:
@@ -318,7 +322,7 @@ class Submission:
         if not self._take_id(message, ingress, done):
             return
         reason, due_at = self._place(message, finding)
-        ours = reason in (QueueReason.NEW, QueueReason.DIVERTED) and not message.schedule_at
+        ours = reason in _TRIED_AT_ONCE and not message.schedule_at
         ours = ours and self._delivery.has_room()
         message.owner = self._store.epoch if ours else 0
         if not ours:
@@ -343,6 +347,10 @@ class Submission:
         verdict = finding.verdict
         if verdict.action is Action.QUARANTINE:
             return QueueReason.QUARANTINED, message.expires_at
+        if verdict.action is Action.REJECT:
+            return QueueReason.WITHHELD, message.schedule_at or message.submitted_at
+        if verdict.action is Action.HOLD and verdict.pending:
+            return QueueReason.PENDING_CHECK, verdict.until or message.submitted_at
         if verdict.action is Action.HOLD:
             return QueueReason.HELD, min(verdict.until or message.expires_at, message.expires_at)
         if verdict.action is Action.DIVERT:
@@ -444,7 +452,7 @@ class Submission:
 
     def _answer(self, done: Done, ingress: Ingress, answer: Accepted | Refused) -> None:
         word = "accepted" if isinstance(answer, Accepted) else answer.reason
-        _submitted.labels(ingress.door, word).inc()
+        _submitted_as(ingress.door, word).inc()
         done(answer)
 
     def _hand_over(self) -> None:

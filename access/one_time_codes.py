@@ -27,6 +27,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
+from ..metrics import counter
 from ..outlet import Write
 from ..store.statement import Query, Sql
 from ..store.store import Answer, Store
@@ -40,6 +41,11 @@ __all__ = ["Challenge", "CodeSettings", "OneTimeCodes", "Proof", "Refusal", "Too
 DIGITS = 6
 TRIES = 5  #: wrong codes a challenge survives
 PREFIX_LENGTH = 7  #: "+447700": the block of numbers that a pumping fraud walks through
+
+
+_refused = counter(
+    "one_time_codes", "refused", "Requests for a code that a limit refused: watch it", ("limit",)
+)
 
 
 class CodeSettings(BaseModel):
@@ -182,7 +188,7 @@ class OneTimeCodes:
         send: Send,
         find: Find,
         settings: CodeSettings | None = None,
-        alarm: Callable[[str], None] = lambda limit: None,
+        alarm: Callable[[str], None] = lambda limit: _refused.labels(limit).inc(),
         digits: Callable[[], str] = lambda: f"{secrets.randbelow(10**DIGITS):0{DIGITS}d}",
     ) -> None:
         """`alarm(limit)` is told whenever a limit refuses somebody: a counter that is watched."""

@@ -11,7 +11,7 @@ import http.server
 import subprocess
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import httpx
@@ -161,7 +161,7 @@ class Kannel:
 
     def answers(self, name: str) -> list[str]:
         """Texts of those reports."""
-        return [query.get("answer", "") for path, query in list(self.heard) if query.get("name") == name]
+        return [query.get("answer", "") for _, query in list(self.heard) if query.get("name") == name]
 
     def stop(self) -> None:
         """End both boxes, politely first."""
@@ -199,7 +199,7 @@ class Kannel:
 @contextlib.contextmanager
 def kannel(
     folder: Path, programs: tuple[str, str], smpp_port: int, system_id: str, password: str, more: str = ""
-) -> Iterator[Kannel]:
+) -> Generator[Kannel]:
     """Kannel from start to end."""
     esme = Kannel(folder, smpp_port, system_id, password, more)
     try:

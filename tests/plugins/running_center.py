@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ class RunningCenter:
 @contextlib.contextmanager
 def running_center(
     folder: Path, settings: Mapping[str, object] | None = None, **environ: str
-) -> Iterator[RunningCenter]:
+) -> Generator[RunningCenter]:
     """A center from start to end; killed if it does not stop."""
     center = RunningCenter(folder, settings)
     center.start(**environ)

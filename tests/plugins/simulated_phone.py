@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from waiting import eventually
 
@@ -120,7 +120,7 @@ class Phone:
 
 
 @contextlib.contextmanager
-def phone_network(port: int, system_id: str, password: str) -> Iterator[Phone]:
+def phone_network(port: int, system_id: str, password: str) -> Generator[Phone]:
     """A switch from start to end."""
     phone = Phone(port, system_id, password)
     phone.start()

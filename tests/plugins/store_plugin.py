@@ -1,7 +1,7 @@
 """Migrated databases for the tests, and a clock that is stepped.
 
-In charge of: `store_url` (each test runs once on SQLite and once on PostgreSQL), `sqlite_url` and `postgresql_url`, each
-an empty database at the newest revision, and `StepClock`. Migrating takes longer than copying, so a run migrates
+In charge of: `store_url` (each test runs once on SQLite and once on PostgreSQL), `sqlite_url` and `postgresql_url`,
+each an empty database at the newest revision, and `StepClock`. Migrating takes longer than copying, so a run migrates
 one template of each kind and copies it. Not in charge of: servers (`postgres_plugin.py`).
 """
 

@@ -21,8 +21,11 @@ _MAX_REFERENCE = 0xFFFF  # user_message_reference has two octets
 _MAX_PARTS = 255  # sar_total_segments has one
 
 
-def find_place(draft: Message) -> None:
-    """Fill in a draft's place in a multipart message, its user_message_reference and the segments it costs."""
+def find_place(draft: Message, alphabet: codings.DefaultAlphabet = codings.DefaultAlphabet.GSM7) -> None:
+    """Fill in a draft's place in a multipart message, its user_message_reference and the segments it costs.
+
+    `alphabet`: what data_coding 0 means to its submitter.
+    """
     place: udh.ConcatRef | None = None
     draft.part_reference = draft.part_total = draft.part_number = draft.reference = 0
     draft.segments = 1
@@ -41,5 +44,7 @@ def find_place(draft: Message) -> None:
     if place is not None and place.possible and place.total <= _MAX_PARTS:
         draft.part_reference, draft.part_total, draft.part_number = place.reference, place.total, place.number
     elif len(draft.body) > _SINGLE_SEGMENT:
-        decoded = codings.interpret(draft.data_coding)
-        draft.segments = segments.count(draft.body, decoded.coding)
+        coding = codings.interpret(draft.data_coding).coding
+        if coding is codings.Coding.DEFAULT:
+            coding = alphabet.coding
+        draft.segments = segments.count(draft.body, coding)

@@ -92,6 +92,9 @@ _STATE_BY_STAT = {
     word.encode(): state for state, word in _STAT.items() if state is not MessageState.SCHEDULED
 }
 
+#: Control characters, NUL above all, end a text for many a parser: they become blanks.
+_NO_CONTROLS = bytes(octet if 0x20 <= octet < 0x7F else 0x20 for octet in range(256))
+
 #: Receipts waiting for each account; their recipients are "=1", "=2", …
 _WAITING = Query(
     "receipts: how many wait for each account",
@@ -324,4 +327,4 @@ def _excerpt(message: Message, alphabet: codings.DefaultAlphabet) -> bytes:
     ).text
     if not text:
         return b""
-    return text[:20].replace("\r", " ").replace("\n", " ").encode("ascii", "replace")
+    return text[:20].encode("ascii", "replace").translate(_NO_CONTROLS)

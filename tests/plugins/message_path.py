@@ -285,7 +285,7 @@ def a_draft(text: bytes = b"hello", to: str = PHONE, **fields: Any) -> Message:
     ton = 1 if to.startswith("+") else 0
     return Message(
         source=fields.pop("source", Address(5, 0, "Shop")),
-        destination=Address(ton, 1, to.lstrip("+")),
+        destination=fields.pop("destination", Address(ton, 1, to.lstrip("+"))),
         body=text,
         registered_delivery=fields.pop("receipt", 1),
         **fields,

@@ -57,6 +57,8 @@ class Verdict:
     evidence: Evidence = field(default_factory=dict[str, object])
     enforced: bool = True  #: False: monitor mode; recorded, never counts
     until: int = 0  #: HOLD: UTC epoch milliseconds of the next decision; 0: until released
+    pending: bool = False  #: HOLD at submit: the check owes its answer, before the first attempt
+    veiled: bool = False  #: REJECT: the message goes the way of an absent recipient's, so that nobody notices
 
     @property
     def counts(self) -> bool:

@@ -19,7 +19,7 @@ from ..message import FINAL_STATES, Event, EventKind, Kind, Message, MessageStat
 from . import work
 from .statement import Query, among
 from .store import QueueReason, Store
-from .tables import body, event, message, queue
+from .tables import SLOT_SHIFT, body, event, message, queue
 
 __all__ = ["Counts", "Filters", "History", "MessageView", "Waiting"]
 
@@ -88,10 +88,22 @@ _ENDED = Query(
     .group_by("minute", event.c.state)
     .order_by("minute"),
 )
+_ENDS = Query(
+    "history: the oldest and the newest message",
+    select(
+        select(func.min(message.c.id)).scalar_subquery().label("oldest"),
+        select(func.max(message.c.id)).scalar_subquery().label("newest"),
+    ),
+)
 _VERSIONS = Query(
     "history: every version of a message's text",
     select(body.c.version, body.c.payload).where(body.c.message == bindparam("id")).order_by(body.c.version),
 )
+
+
+#: Slots looked through at first (a little over an hour) and at most (a week) by one query.
+FIRST_SLOTS = 16
+MOST_SLOTS = 2_300
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +220,40 @@ class History:
             conditions.append(m.id < id_at(filters.until))
         if filters.states:
             conditions.append(_in_state(filters.states, self._store.clock.now_ms()))
+        if filters.sender or filters.recipient:
+            return await self._views(await self._through_slots(conditions, filters, before, limit))
         found = select(message).where(*conditions).order_by(m.id.desc()).limit(limit)
         return await self._views(await self._store.fetch(found))
+
+    async def _through_slots(
+        self, conditions: Sequence[Any], filters: Filters, before: int, limit: int
+    ) -> list[Mapping[str, Any]]:
+        """Search an address where its index is: slot after slot, the newest first."""
+        ends = (await self._store.fetch(_ENDS))[0]
+        if ends["oldest"] is None:
+            return []
+        highest = min(ends["newest"], (before or ends["newest"] + 1) - 1)
+        if filters.until:
+            highest = min(highest, id_at(filters.until) - 1)
+        lowest = max(ends["oldest"], id_at(filters.since)) >> SLOT_SHIFT
+        slot, width = highest >> SLOT_SHIFT, FIRST_SLOTS
+        m, found = message.c, list[Mapping[str, Any]]()
+        while slot >= lowest and len(found) < limit:
+            bottom = max(slot - width + 1, lowest)
+            some = (
+                select(message)
+                .where(
+                    among(m.slot, "slots"),
+                    m.id >= bottom << SLOT_SHIFT,  # lets PostgreSQL leave out other days
+                    m.id < slot + 1 << SLOT_SHIFT,
+                    *conditions,
+                )
+                .order_by(m.id.desc())
+                .limit(limit - len(found))
+            )
+            found += await self._store.fetch(some, slots=list(range(bottom, slot + 1)))
+            slot, width = bottom - 1, min(width * 4, MOST_SLOTS)
+        return found
 
     async def texts(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The newest text of each message that still has one. Whoever calls has checked the permission."""
@@ -283,8 +327,10 @@ def _in_state(states: frozenset[MessageState], now_ms: int) -> Any:
     scheduled = exists().where(
         queue.c.id == m.id,
         queue.c.attempts == 0,
-        queue.c.reason == QueueReason.SCHEDULED,
-        queue.c.due_at > now_ms,
+        or_(
+            and_(queue.c.reason == QueueReason.SCHEDULED, queue.c.due_at > now_ms),
+            and_(queue.c.reason == QueueReason.WITHHELD, m.schedule_at > now_ms),  # looks like any other
+        ),
     )
     options: list[Any] = []
     if ends:
@@ -294,6 +340,14 @@ def _in_state(states: frozenset[MessageState], now_ms: int) -> Any:
     if MessageState.ENROUTE in states:
         options.append(and_(~over, ~scheduled))
     return or_(False, *options)
+
+
+def _waits_for(queued: Mapping[str, Any] | None) -> str:
+    """Why a message waits, as its submitter may know it; a withheld one is a new one to him."""
+    if queued is None:
+        return ""
+    reason = str(queued["reason"])
+    return QueueReason.NEW if reason == QueueReason.WITHHELD else reason
 
 
 def _view(
@@ -317,9 +371,11 @@ def _view(
         state, reason = MessageState(final["state"]), final["reason"]
     elif (
         queued is not None
-        and queued["reason"] == QueueReason.SCHEDULED
         and not queued["attempts"]
-        and queued["due_at"] > now_ms
+        and (
+            (queued["reason"] == QueueReason.SCHEDULED and queued["due_at"] > now_ms)
+            or (queued["reason"] == QueueReason.WITHHELD and row["schedule_at"] > now_ms)
+        )
     ):
         state = MessageState.SCHEDULED
     else:
@@ -329,7 +385,7 @@ def _view(
     return MessageView(
         message=work.message_of(row, b""),
         state=state,
-        reason=reason or (queued["reason"] if queued is not None else ""),
+        reason=reason or _waits_for(queued),
         final_at=final["at"] if final is not None else 0,
         attempts=attempts,
         stored_at=stored_at,

@@ -52,6 +52,7 @@ class QueueReason:
     PENDING_CHECK = "pending-check"  #: a check owes an answer before the first attempt
     DIVERTED = "diverted"  #: a check sends it to the mailbox: no attempt on the handset
     RELEASED = "released"  #: an operator let it go: its checks resume behind the one that parked it
+    WITHHELD = "withheld"  #: rejected, unnoticed: goes the way of an absent recipient's, is never handed over
     REDELIVERY = "redelivery"  #: the copy in the mailbox, wanted on the handset: one attempt
 
 

@@ -127,11 +127,10 @@ class Connection(asyncio.Protocol):
 
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
-            kind = type(event)
-            if kind is Request:
-                self._request(event.pdu)  # type: ignore[union-attr]  # narrowed by `kind`, which is cheaper
-            elif kind is Response:
-                self._response(event)  # type: ignore[arg-type]
+            if type(event) is Request:
+                self._request(event.pdu)
+            elif type(event) is Response:
+                self._response(event)
             else:
                 self._seldom(event)
 

@@ -257,6 +257,11 @@ class Delivery:
         self._nudge.set()
         self._seen(recipient)
 
+    def spoke(self, number: str) -> None:
+        """A handset sent something through a switch: if it was silent, it is seen again."""
+        if self._recipients.is_silent(number):
+            self.wake(number)
+
     def rouse(self, recipient: str) -> None:
         """Try what waits for a recipient in memory, whatever its clock says."""
         self._recipients.woken(recipient)
@@ -517,6 +522,10 @@ class Delivery:
         message, now = task.message, self._clock.now_ms()
         lane.blocked_until = 0
         if self._recipients.is_silent(message.recipient):
+            # The end of a silence: whatever else waits by its own clock need not wait any longer.
+            lane.ripen(NEVER)
+            self._pump.want(message.recipient)
+            self._nudge.set()
             self._seen(message.recipient)
         if not lane.waiting and self._pump.reached(message.recipient):
             self._nudge.set()

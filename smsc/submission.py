@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..access.accounts import Account
 from ..access.numbers import EgressRules, NumberRules
 from ..check import Action, Stage
-from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState
+from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState, Role
 from ..metrics import counter
 from ..outlet import ErrorClass, Outcome
 from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
@@ -424,6 +424,8 @@ class Submission:
             return
         if message.owner:
             self._fresh.append((message, reason))
+        if ingress.role is Role.SWITCH:
+            self._delivery.spoke(message.sender)
         if message.esm_class & _ESM_MODE_MASK == _MODE_TRANSACTION:
             self._await_outcome(message, ingress, done)
         else:

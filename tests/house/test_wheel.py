@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
+from running_center import free_ports
 from source_tree import ROOT, importable_modules, listed_packages
+from waiting import eventually
 
 from restante import __version__
 
@@ -208,3 +210,32 @@ def is_committed(name: str) -> bool:
 def test_the_command_starts(installed: Installed) -> None:
     assert __version__ in installed.run("restante", "--version")
     assert __version__ in installed.run("python", "-m", "restante", "--version")
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_installed_center_takes_a_message(
+    installed: Installed, database: str, request: pytest.FixtureRequest
+) -> None:
+    """As a user: make a center, migrate its database, serve, send, and ask where the message is."""
+    folder = installed.folder / database
+    ports = free_ports(3)
+    url: list[str] = []
+    if database == "postgresql":
+        url = ["--database", request.getfixturevalue("pg_durable_database")]
+    options = [f"--{door}-port={port}" for door, port in zip(("smpp", "http", "ops"), ports, strict=True)]
+    installed.run("restante", "init", "--dir", str(folder), *options, *url)
+    config = ("--config", str(folder / "restante.toml"))
+    assert "0 failed" in installed.run("restante", "doctor", *config)
+    installed.run("restante", "db", "upgrade", *config)  # finds nothing to do
+    with installed.start("restante", "serve", *config) as center:
+        try:
+            assert center.stdout is not None
+            assert any("ready" in line for line in center.stdout)
+            installed.run("restante", "range", "add", "+4477", *config)
+            sent = json.loads(installed.run("restante", "send", "+447700900123", "hello", "--json", *config))
+            id = sent["items"][0]["id"]
+            eventually(lambda: "mailbox" in installed.run("restante", "trace", id, *config), seconds=60)
+        finally:
+            center.terminate()
+            center.communicate(timeout=60)
+    assert center.returncode == 0

@@ -11,6 +11,8 @@ from running_center import RunningCenter, running_center
 from simulated_phone import Phone, phone_network
 from waiting import eventually
 
+from restante.smsc.smpp import pdu
+
 Component = Callable[[str, str], str]
 
 
@@ -22,7 +24,7 @@ def network(
     programs = (component("kannel", "bearerbox"), component("kannel", "smsbox"))
     folder = tmp_path_factory.mktemp("kannel")
     with running_center(folder / "center") as center:
-        center.add_account("kannel", "kpass", sources=["*"])
+        center.add_account("kannel", "kpass", sources=["*"], numbers=["12345"])
         center.add_account("msc1", "mscpass", role="switch")
         center.add_range("+4477")
         center.add_route("handsets", prefix="+4477", target="account", account="msc1")
@@ -95,6 +97,30 @@ def test_what_cannot_be_delivered_waits_in_the_mailbox(network: tuple[RunningCen
     )
     eventually(lambda: "4" in esme.reported("away"), "the intermediate notification")  # Kannel: buffered
     assert "1" not in esme.reported("away")
+
+
+def test_a_handset_that_speaks_is_seen_again_and_told_of_its_mailbox(
+    network: tuple[RunningCenter, Kannel, Phone],
+) -> None:
+    """behaviour.md 1: default notice. The handset's own message is delivered to Kannel, which owns 12345."""
+    center, esme, phone = network
+    number = "447700900007"
+    phone.off(number)
+    esme.send(f"+{number}", "while you were away", name="seen", **{"from": "12345"})
+    eventually(lambda: [m for m in found(center, to=f"%2B{number}") if m["group"] == "stored"], "the deposit")
+    phone.on(number)
+    phone.submit(
+        pdu.SubmitSm(
+            source_addr_ton=1,
+            source_addr_npi=1,
+            source_addr=number.encode(),
+            destination_addr=b"12345",
+            short_message=b"here I am",
+        )
+    )
+    eventually(lambda: "new message" in " ".join(phone.texts(number)), "the notice")
+    eventually(lambda: [q for path, q in list(esme.heard) if path == "/mo"], "its message at Kannel")
+    assert [q["text"] for path, q in esme.heard if path == "/mo"] == ["here I am"]
 
 
 def test_it_comes_back_after_a_restart_and_nothing_is_lost(

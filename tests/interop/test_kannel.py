@@ -15,6 +15,9 @@ from restante.smsc.smpp import pdu
 
 Component = Callable[[str, str], str]
 
+#: One worker runs this file: one center, one Kannel.
+pytestmark = pytest.mark.xdist_group("kannel")
+
 
 @pytest.fixture(scope="module")
 def network(

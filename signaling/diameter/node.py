@@ -23,6 +23,7 @@ from ..causes import ResultCode
 from ..reconnect import Backoff
 from .codec import Avp, Message
 from .connection import Connection, Hooks, Identity, Limits, Timers, Unavailable
+from .dictionary import Command
 
 __all__ = ["Handler", "Node", "PeerSettings"]
 
@@ -61,7 +62,7 @@ class Node:
         self,
         identity: Identity,
         peers: Sequence[PeerSettings],
-        handlers: Mapping[int, Handler],
+        handlers: Mapping[Command, Handler],
         *,
         timers: Timers | None = None,
         limits: Limits | None = None,
@@ -80,7 +81,7 @@ class Node:
         for peer in peers:
             networks = tuple(ipaddress.ip_network(each) for each in peer.networks)
             self._peers[peer.host.lower()] = _Peer(peer, networks, backoff=backoff())
-        self._handlers = dict(handlers)
+        self._handlers: dict[int, Handler] = {int(code): handler for code, handler in handlers.items()}
         self._timers = timers or Timers()
         self._limits = limits or Limits()
         self._alarm = alarm

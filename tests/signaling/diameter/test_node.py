@@ -45,7 +45,8 @@ def origin(identity: Identity) -> tuple[Avp, ...]:
 def node(
     identity: Identity, peers: Sequence[PeerSettings], handlers: dict | None = None, **settings: Any
 ) -> Node:
-    return Node(identity, peers, handlers or {}, **({"timers": SLOW, "backoff": quick} | settings))
+    merged: dict[str, Any] = {"timers": SLOW, "backoff": quick} | settings
+    return Node(identity, peers, handlers or {}, **merged)
 
 
 def echo(connection: Connection, request: Message) -> None:

@@ -80,7 +80,9 @@ class Delivery:
     attempt: int  #: from 1
     route: str  #: name of the rule that led here
     more_messages_to_send: bool = False  #: further messages for this recipient follow (TP-MMS)
-    because: str = ""  #: to the mailbox: what failed before, an error class or reason; "" if nothing was tried
+    because: str = (
+        ""  #: to the mailbox: what failed before, an error class or reason; "" if nothing was tried
+    )
 
 
 class Outlet(Protocol):

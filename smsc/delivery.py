@@ -28,33 +28,33 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from typing import Protocol
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 
 from .. import outlet as seam
 from ..access.accounts import Account
 from ..check import Action, Stage
-from ..message import Event, EventKind, Ingress, Kind, Message, MessageState
+from ..message import Event, Ingress, Kind, Message, MessageState
 from ..metrics import counter, gauge
 from ..outlet import ErrorClass, Outcome, Outlet, Result, Write
 from ..store import tables
 from ..store.failpoints import Failpoint, nothing
-from ..store.statement import Sql
+from ..store.statement import Query, Sql
 from ..store.store import Answer, Change, QueueReason, Release, Requeue, Store, StoreClosed
 from .causes import receipt_error
 from .holding import PARKED, Holding
 from .lanes import NEVER, Lane, Task
 from .pump import Pump
-from .receipts import Receipts, reported_state
+from .receipts import Receipts
 from .recipients import Recipients
+from .records import acknowledged_events, attempt_event, final_detail, stored_event
 from .retry import DEFAULT_SCHEDULES, Next, Schedule, decide
 from .routing import Lead, Router
 from .screening import Finding, Screening, evidence_events, held_event
@@ -109,6 +109,14 @@ Ended = Callable[[MessageState, Outcome | None], None]
 _BLANK = Sql(
     "delivery: blank the text of a one-time code",
     update(tables.body).where(tables.body.c.message == bindparam("id")).values(payload=bindparam("nothing")),
+)
+
+#: A fenced outcome is one lost row, or the first sign that another life of this node has begun.
+_OUR_LIFE = Query(
+    "delivery: does our life still count?",
+    select(tables.node.c.number).where(
+        tables.node.c.number == bindparam("row_number"), tables.node.c.epoch == bindparam("row_epoch")
+    ),
 )
 
 _TICK_S = 1.0
@@ -185,6 +193,7 @@ class Delivery:
         self._up: set[str] = set()  # outlets that were reachable when last seen
         self._nudge = asyncio.Event()
         self._paused = False  # the lease is in doubt: start nothing for now
+        self._suspicious = False  # a row was lost: start nothing until it is known that our life still counts
         self._draining = False  # start nothing, record what ends
         self._stopping = False  # do nothing
         self._runner: asyncio.Task[None] | None = None
@@ -332,7 +341,8 @@ class Delivery:
 
     def _may_send(self) -> bool:
         """True if an attempt may start: asked before each one, so that a node that slept notices (behaviour.md 10)."""
-        return not (self._stopping or self._draining or self._paused) and self._store.alive()
+        held = self._stopping or self._draining or self._paused or self._suspicious
+        return not held and self._store.alive()
 
     # ------------------------------------------------------------------------------------------------ attempts
 
@@ -534,10 +544,8 @@ class Delivery:
         if task.reason == QueueReason.REDELIVERY and self.redelivery is not None:
             writes += self.redelivery.redelivered_writes(message, now)
         task.attempts += 1
-        if message.kind == Kind.RECEIPT and message.parent:
-            state = reported_state(message)
-            if state is not MessageState.UNKNOWN:
-                task.notes += (Event(message.parent, now, EventKind.RECEIPT, state, node=self._store.node),)
+        if message.kind == Kind.RECEIPT:
+            task.notes += acknowledged_events(message, at=now, node=self._store.node)
         self._end(lane, task, MessageState.DELIVERED, outcome=outcome, writes=writes)
 
     def _deposited(self, lane: Lane, task: Task, outcome: Outcome, failure: Outcome | None = None) -> None:
@@ -548,15 +556,10 @@ class Delivery:
         withheld = task.reason == QueueReason.WITHHELD
         writes = () if withheld else outcome.writes
         if failure is not None:
-            events = (self._attempt_event(task, failure, now),)
+            events = (self._failure(task, failure, now),)
             writes += self._silent(lane, task, failure, now, next_try=0)
-        events += (
-            Event(
-                message.id, now, EventKind.STORED, reason=failure.reason if failure else outcome.reason,
-                attempt=task.attempts, account=message.account, segments=message.segments, route=mailbox,
-                node=self._store.node,
-            ),
-        )  # fmt: skip
+        reason = failure.reason if failure else outcome.reason
+        events += (stored_event(task, reason, mailbox, at=now, node=self._store.node),)
         account = self._accounts(message.account)
         is_end = account is not None and account.receipt_at == "deposit"
         receipts: tuple[Message, ...] = ()
@@ -628,10 +631,10 @@ class Delivery:
             assert mailbox is not None
             self._deposit(lane, task, mailbox, outcome)
         elif decision.next is Next.LATER:
-            task.notes += (self._attempt_event(task, outcome, now, decision.due_at),)
+            task.notes += (self._failure(task, outcome, now, decision.due_at),)
             self._requeue(lane, task, decision.due_at, _retry_reason(task), outcome)
         else:
-            task.notes += (self._attempt_event(task, outcome, now),)
+            task.notes += (self._failure(task, outcome, now),)
             reason = outcome.reason or str(error)
             self._end(lane, task, MessageState.UNDELIVERABLE, reason=reason, error=error, outcome=outcome)
 
@@ -647,7 +650,7 @@ class Delivery:
                 elif (
                     outcome.error is ErrorClass.PERMANENT
                 ):  # full, closed: the message's end (behaviour.md 1)
-                    task.notes += (self._attempt_event(task, failure, self._clock.now_ms()),)
+                    task.notes += (self._failure(task, failure, self._clock.now_ms()),)
                     self._end(
                         lane, task, MessageState.UNDELIVERABLE, reason=outcome.reason, error=outcome.error
                     )
@@ -673,30 +676,11 @@ class Delivery:
     def _give_up_redelivery(self, lane: Lane, task: Task, outcome: Outcome) -> None:
         """The handset did not take its copy: the box keeps it, nothing else changes."""
         task.attempts += 1
-        task.notes += (self._attempt_event(task, outcome, self._clock.now_ms()),)
+        task.notes += (self._failure(task, outcome, self._clock.now_ms()),)
         self._commit(lane, task, Change(done=_ignore, release=Release(task.message.id, self._store.epoch)))
 
-    def _attempt_event(self, task: Task, outcome: Outcome, at: int, due_at: int = 0) -> Event:
-        facts: dict[str, object] = {"error": str(outcome.error or ""), **outcome.detail}
-        if outcome.status:
-            facts["command_status"] = outcome.status
-        if due_at:
-            facts["due_at"] = due_at
-        if task.tried:
-            facts["tried"] = list(task.tried)
-        message = task.message
-        return Event(
-            message.id,
-            at,
-            EventKind.ATTEMPT,
-            reason=outcome.reason or str(outcome.error or ""),
-            attempt=task.attempts,
-            account=message.account,
-            segments=message.segments,
-            route=task.lead.outlet.name if task.lead is not None else "",
-            node=self._store.node,
-            detail=json.dumps(facts, separators=(",", ":"), default=str),
-        )
+    def _failure(self, task: Task, outcome: Outcome, at: int, due_at: int = 0) -> Event:
+        return attempt_event(task, outcome, at=at, node=self._store.node, due_at=due_at)
 
     def _silent(
         self, lane: Lane, task: Task, failure: Outcome, at: int, *, next_try: int
@@ -742,7 +726,7 @@ class Delivery:
                 attempt=task.attempts,
                 route=lead.outlet.name if lead is not None else "",
                 network_error=outcome.network_error if outcome is not None else b"",
-                detail=_final_detail(task, outcome),
+                detail=final_detail(task, outcome),
             )
         except StoreClosed:  # no id for the receipt now
             end = partial(self._end, reason=reason, error=error, outcome=outcome, writes=writes)
@@ -870,7 +854,8 @@ class Delivery:
             if back is not None:
                 lane.flying -= 1
             self._leave(task)
-            self._advance(lane)
+            self._suspicious = True
+            self._nudge.set()
 
         self._settlements.put(change, stored=is_stored, lost=is_lost, conflict=conflict)
 
@@ -907,8 +892,20 @@ class Delivery:
         self._settlements.tick(now)
         _in_memory.set(len(self._tasks))
 
+    async def _ask_for_our_life(self) -> None:
+        """A row was lost: go on if only the row was, halt if this life is over."""
+        life = await self._store.fetch(_OUR_LIFE, row_number=self._store.node, row_epoch=self._store.epoch)
+        if not life:
+            self.halt()
+            return
+        self._suspicious = False
+        for lane in list(self._lanes.values()):
+            self._advance(lane)
+
     async def turn(self) -> bool:
         """One round of work: read back what should be worked on, then do what the clock says; True if there is more."""
+        if self._suspicious:
+            await self._ask_for_our_life()
         more = not self._draining and await self._pump.turn()
         self.tick()
         return more
@@ -971,24 +968,3 @@ def _retry_reason(task: Task) -> str:
     """A diverted message goes to the mailbox at its next try as well, a withheld one nowhere."""
     stays = task.reason in (QueueReason.DIVERTED, QueueReason.WITHHELD)
     return task.reason if stays else QueueReason.RETRY
-
-
-def _final_detail(task: Task, outcome: Outcome | None) -> str:
-    if not task.tried and (outcome is None or not (outcome.remote_id or outcome.status)):
-        return _rule_detail(task.lead.rule) if task.lead is not None else ""
-    facts: dict[str, object] = {}
-    if task.lead is not None:
-        facts["rule"] = task.lead.rule
-    if task.tried:
-        facts["tried"] = list(task.tried)
-    if outcome is not None:
-        if outcome.remote_id:
-            facts["remote_id"] = outcome.remote_id
-        if outcome.status:
-            facts["command_status"] = outcome.status
-    return json.dumps(facts, separators=(",", ":")) if facts else ""
-
-
-@lru_cache(maxsize=1024)  # the common ending says only by which rule it went
-def _rule_detail(rule: str) -> str:
-    return json.dumps({"rule": rule}, separators=(",", ":"))

@@ -314,7 +314,7 @@ async def make_path(
     transaction_wait_s: float = 10.0,
     seed: int = 1,
 ) -> Path:
-    """Wire a path over an open store; `outlets` of an earlier life go on."""
+    """Wire a path over an open store; `outlets` of an earlier life go on. Long because a center has many parts."""
     accounts = {number: Account(number, model) for number, model in enumerate(models, 1)}
     by_name = {account.system_id: account for account in accounts.values()}
     owners = owner_table(accounts.values())

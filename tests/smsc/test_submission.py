@@ -1,4 +1,7 @@
-"""The intake: what is refused with which status and in which order, and what an accepted message looks like."""
+"""The intake: what is refused with which status and in which order, and what an accepted message looks like.
+
+Long because every refusal and every field is a small story of its own.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from ..message import Message
 from ..outlet import Write
 from .statement import Sql
 from .store import Change, QueueReason
-from .tables import body, event, message, queue
+from .tables import SLOT_SHIFT, body, event, message, queue
 
 __all__ = [
     "DELETE_QUEUE",
@@ -178,6 +178,7 @@ class Planner:
                 + m.source
                 + m.destination
                 + _AFTER_ADDRESSES(m)
+                + (m.id >> SLOT_SHIFT,)
             )
             plan.bodies.append((m.id, 0, m.body))
             plan.size += len(m.body) + len(m.tlvs)

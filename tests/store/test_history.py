@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from store_plugin import StepClock
 from store_tools import final, message, opened
 
-from restante.message import Event, EventKind, Kind, MessageState
+from restante.message import Event, EventKind, Kind, MessageState, id_at
 from restante.outlet import Write
 from restante.store import tables
 from restante.store.history import Filters, History
@@ -130,6 +130,32 @@ def test_search_filters(store_url: str) -> None:
             assert [view.message.id for view in await history.children(77)] == [child.id]
             assert [view.message.id for view in await history.receipts(mine.id)] == [receipt.id]
             assert await history.children(0) == []
+
+    asyncio.run(run())
+
+
+def test_a_search_for_an_address_goes_through_all_of_time(store_url: str) -> None:
+    """Messages of one recipient, days apart, between those of others; pages of every size see each once."""
+
+    async def run() -> None:
+        clock = StepClock()
+        async with opened(store_url, clock, heartbeat_s=60) as store:
+            history = History(store)
+            assert await history.search(Filters(recipient="+4670")) == []
+            mine: list[int] = []
+            for hours in (0, 0, 1, 2, 2, 50, 51, 700, 700, 701):
+                at = id_at(clock.ms + hours * 3_600_000) + len(mine)
+                one, other = message(store, id=at, recipient="+4670"), message(store, id=at + 500)
+                await store.apply(messages=[one, other], reasons=[QueueReason.NONE] * 2)
+                mine.append(one.id)
+            for limit in (1, 3, 100):
+                seen: list[int] = []
+                wanted = Filters(recipient="+4670", sender="@Sh*")
+                while page := await history.search(wanted, seen[-1] if seen else 0, limit):
+                    seen += [view.message.id for view in page]
+                assert seen == mine[::-1]
+            since = Filters(recipient="+4670", since=clock.ms + 3_600_000, until=clock.ms + 51 * 3_600_000)
+            assert [view.message.id for view in await history.search(since)] == mine[2:6][::-1]
 
     asyncio.run(run())
 

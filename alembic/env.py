@@ -23,6 +23,7 @@ ROOMS = (
     "restante.access.door_tables",
     "restante.access.subscriber_tables",
     "restante.mailbox.tables",
+    "restante.zones.tables",
     "restante.api.tables",
 )
 

@@ -33,7 +33,7 @@ from .policy import (
 from .presence import OUT, Presence, State, unknown
 from .rules import Case, Grant, Party
 
-__all__ = ["Act", "Decision", "Given", "PartyFinding", "judge"]
+__all__ = ["Act", "Decision", "Given", "PartyFinding", "judge", "look"]
 
 
 class Act(StrEnum):
@@ -123,7 +123,7 @@ def judge(case: Case, given: Given) -> Decision:
         if role is Role.SENDER and case.stage is Stage.ATTEMPT and given.recorded_sender is not None:
             findings.append(PartyFinding(role, given.recorded_sender, "recorded-at-submit"))
             continue
-        findings.append(_look(party, policy.model, given))
+        findings.append(look(party, policy.model, given))
     truths = {found.role: found.truth for found in findings}
     sender = truths.get(Role.SENDER, Truth.NOT_APPLICABLE)
     recipient = truths.get(Role.RECIPIENT, Truth.NOT_APPLICABLE)
@@ -163,7 +163,7 @@ def _conclude(case: Case, given: Given, truth: Truth, findings: list[PartyFindin
     return decided(act, reason or "outside", poll if act in (Act.HOLD, Act.OFFER) else 0)
 
 
-def _look(party: Party, model: ZonePolicyModel, given: Given) -> PartyFinding:
+def look(party: Party, model: ZonePolicyModel, given: Given) -> PartyFinding:
     """One side: from memberships and sighting to a truth."""
     role = party.role
     if not party.locatable:

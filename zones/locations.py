@@ -46,6 +46,8 @@ _known = counter("zones", "sightings", "Locations asked for, by where the answer
 
 E7 = 1e-7
 DAY_MS = 86_400_000
+#: On a database that nodes share, what was told is read again after so long.
+SHARED_MS = 1_000
 
 
 class LocateFailed(Exception):
@@ -112,8 +114,10 @@ class Locations:
         providers: Sequence[Provider] = (),
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        shared: bool = False,
     ) -> None:
-        """`providers` in the order in which they are asked."""
+        """`providers` in the order in which they are asked; `shared`: other nodes are told of fixes too."""
+        self._shared = shared
         self._store = store
         self._clock = store.clock
         self._settings = settings
@@ -151,6 +155,8 @@ class Locations:
             return Sighting(None, known.reason) if now - known.at < self._settings.miss_s * 1000 else None
         age = now - known.fix.measured_at
         if known.told:
+            if self._shared and now - known.at >= SHARED_MS:
+                return None  # another node may have been told something newer
             if age <= max_age_s * 1000 or not self._providers:
                 return self._seen(known.fix, "memory")
             return None

@@ -24,7 +24,7 @@ from .policy import Policy, Role, Subject
 from .presence import Shape
 from .zone import Zone
 
-__all__ = ["Book", "Case", "Drafted", "Grant", "Party", "Rules"]
+__all__ = ["Book", "Case", "Drafted", "Grant", "MemberBook", "Party", "Rules", "is_locatable"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

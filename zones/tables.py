@@ -336,10 +336,20 @@ HELD_FROM = Query(
     .order_by(queue.c.id)
     .limit(bindparam("limit", type_=Integer)),
 )
+HASTEN = Sql(
+    "zones: let held messages be judged again now",
+    queue.update()
+    .where(among(queue.c.id, "ids"), queue.c.reason == bindparam("held"), queue.c.owner == 0)
+    .values(due_at=bindparam("due_at", type_=BigInteger)),
+)
 COUNT_HELD = Query(
     "zones: how many messages wait for a recipient",
     select(queue.c.id)
-    .where(queue.c.recipient == bindparam("number"), queue.c.reason == bindparam("reason"))
+    .where(
+        queue.c.recipient == bindparam("number"),
+        queue.c.reason == bindparam("reason"),
+        queue.c.id < bindparam("before", type_=BigInteger),
+    )
     .limit(bindparam("limit", type_=Integer)),
 )
 

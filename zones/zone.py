@@ -7,7 +7,7 @@ of: geometry (`geometry.py`, `polygon.py`), what happens inside or outside (`pol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -299,17 +299,16 @@ def compile_shape(model: ZoneModel) -> Shape:
     return PolygonShape([coordinates] if geometry["type"] == "Polygon" else coordinates)
 
 
-def resolve_unions(zones: Mapping[str, Zone]) -> None:
-    """Give every union its members' shapes. `zones`: by name."""
+def resolve_unions(unions: Iterable[Zone], find: Callable[[str], Zone | None]) -> None:
+    """Give unions their members' shapes. `find`: a zone by name."""
 
     def shape_of(name: str, depth: int) -> Shape:
-        zone = zones.get(name)
+        zone = find(name)
         if zone is None or depth > MOST_DEPTH:
             return _Nowhere()
         if isinstance(zone.model.shape, UnionModel):
             return UnionShape([shape_of(member, depth + 1) for member in zone.model.shape.zones])
         return zone.shape
 
-    for zone in zones.values():
-        if isinstance(zone.model.shape, UnionModel):
-            zone.shape = shape_of(zone.model.name, 0)
+    for zone in unions:
+        zone.shape = shape_of(zone.model.name, 0)

@@ -1,0 +1,170 @@
+"""The room as a whole: what `serve.py` makes, opens and closes.
+
+In charge of: putting the parts together, keeping rules and index in step with what operators edit, and the room's own
+chores. Not in charge of: anything the parts do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from ..access.outgoing import Outgoing
+from ..registry.snapshot import Changed, Snapshot
+from ..store.store import Store, StoreClosed
+from .check import ZoneCheck
+from .holds import Holds
+from .index import ZoneIndex
+from .locations import Locations, Provider
+from .members import Members
+from .membership import Membership
+from .offers import Offers, SendSystem
+from .policy import Policy
+from .providers.camara import CamaraProvider
+from .providers.cells import CellTable
+from .providers.mlp import MlpProvider
+from .rules import Rules
+from .settings import ZonesSettings
+from .zone import UnionModel, Zone, resolve_unions
+
+__all__ = ["ZonesRoom"]
+
+log = structlog.get_logger(__name__)
+
+SWEEP_S = 3600.0
+
+
+class ZonesRoom:
+    """Home zones on one node."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        settings: ZonesSettings,
+        zones: Snapshot[Zone],
+        policies: Snapshot[Policy],
+        memberships: Snapshot[Membership],
+        revision: Callable[[], int],
+        send_system: SendSystem,
+        is_esme: Callable[[str], bool] = lambda number: False,
+        shared: bool = False,
+        providers: Sequence[Provider] | None = None,
+    ) -> None:
+        """The snapshots are of a registry that is open. `revision`: of the registry, named in evidence. `shared`: other
+        nodes use the same database. `providers`: instead of those that the settings name."""
+        self.settings = settings
+        self.zones, self.policies, self.memberships = zones, policies, memberships
+        self._revision = revision
+        self.outgoing = Outgoing(settings.location.outgoing_hosts)
+        self.members = Members(store)
+        made = self._providers(store) if providers is None else providers
+        self.locations = Locations(store, settings.location, made, shared=shared)
+        self.cells = CellTable(store)
+        self.index = ZoneIndex()
+        self.offers = Offers(store, send_system, self._accepted)
+        self.check = ZoneCheck(
+            store=store,
+            settings=settings,
+            rules=lambda: self.rules,
+            locations=self.locations,
+            offers=self.offers,
+            is_esme=is_esme,
+        )
+        self.holds = Holds(
+            store=store,
+            settings=settings,
+            rules=lambda: self.rules,
+            check=self.check,
+            locations=self.locations,
+            shared=shared,
+        )
+        self.locations.on_fix(self.holds.seen)
+        self._unions: set[str] = set()
+        self._zones_changed([Changed(zone.number, None, zone) for zone in zones.values()])
+        zones.on_change(self._zones_changed)
+        policies.on_change(lambda _: self._renew())
+        memberships.on_change(lambda _: self._renew())
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _providers(self, store: Store) -> list[Provider]:
+        location = self.settings.location
+        found: list[Provider] = []
+        for name in location.order:
+            if name == MlpProvider.name and location.mlp.url:
+                found.append(MlpProvider(location.mlp, self.outgoing, store.clock.now_ms))
+            elif name == CamaraProvider.name and location.camara.url:
+                found.append(CamaraProvider(location.camara, self.outgoing, store.clock.now_ms))
+        return found
+
+    async def _accepted(self, number: str) -> int:
+        return await self.holds.release(number)
+
+    # ------------------------------------------------------------------------------------------------ in step
+
+    def _zones_changed(self, changes: Sequence[Changed[Zone]]) -> None:
+        """Keep unions and index in step; costs what changed, and the unions."""
+        for change in changes:
+            for zone in (change.before, change.after):
+                if zone is not None and isinstance(zone.model.shape, UnionModel):
+                    (self._unions.add if zone is change.after else self._unions.discard)(zone.model.name)
+        unions = [zone for name in self._unions if (zone := self.zones.get(name)) is not None]
+        resolve_unions(unions, self.zones.get)
+        for change in changes:
+            if change.after is None:
+                self.index.remove(change.number)
+            else:
+                self.index.put(change.number, change.after.shape)
+        touched = {change.number for change in changes}
+        for union in unions:
+            if union.number not in touched:
+                self.index.put(union.number, union.shape)
+        self._renew()
+
+    def _renew(self) -> None:
+        self.rules = Rules(
+            zones=self.zones,
+            policies=self.policies,
+            memberships=self.memberships.values(),
+            members=self.members,
+            emergency=self.settings.emergency_numbers,
+            revision=self._revision(),
+        )
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    async def open(self) -> None:
+        """Read what is kept, and begin the chores."""
+        await self.members.open()
+        await self.index.rebuild()
+        self._renew()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self.members.watch(), name="zones members"),
+            loop.create_task(self._every(SWEEP_S, self._sweep), name="zones retention"),
+        ]
+
+    async def _sweep(self) -> None:
+        await self.locations.sweep()
+        await self.members.sweep()
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except StoreClosed:
+                return
+            except Exception as error:  # the next round tries again
+                log.warning("zones.chore-failed", error=type(error).__name__)
+            await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Stop the chores and give up what is being asked; before the store closes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.holds.close()
+        await self.locations.close()
+        await self.outgoing.close()

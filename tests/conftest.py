@@ -1,7 +1,7 @@
 """What every test may use.
 
-In charge of naming the shared plugins and of one rule for hypothesis: no example has a deadline, because a loaded machine
-is slow and not wrong. The plugins stand in `tests/plugins/`, which pytest puts on the import path
+In charge of naming the shared plugins and of one rule for hypothesis: no example has a deadline, because a loaded
+machine is slow and not wrong. The plugins stand in `tests/plugins/`, which pytest puts on the import path
 (`pythonpath` in pyproject.toml), so that a test may import from them too. Fixtures of one room stand in the
 conftest.py of that room's folder.
 """

@@ -112,7 +112,8 @@ async def play(url: str, steps: list[Any]) -> None:
     while True:
         async with opened(url, clock, heartbeat_s=60) as store:
             for row in model.queue.values():
-                row[1] = 0  # every earlier life is over
+                if row[1]:  # every earlier life is over; what it owned it was about to try
+                    row[0], row[1] = min(row[0], base), 0
             store._orphans_at = 0.0
             await store.claim(due_before=0, limit=1)  # gives back what earlier lives owned
             while pending:

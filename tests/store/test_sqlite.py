@@ -246,7 +246,7 @@ def test_a_full_database_refuses_messages_keeps_outcomes_and_recovers(sqlite_url
             mixed = await put_all(
                 store,
                 {"release": Release(stored[0], store.epoch)},
-                {"messages": (message(store, body=bytes(60_000)),)},
+                {"messages": tuple(message(store, body=bytes(60_000)) for _ in range(4))},
                 {"release": Release(stored[1], store.epoch)},
             )
             assert mixed == [Answer.STORED, Answer.FULL, Answer.STORED]

@@ -120,6 +120,7 @@ _OUR_LIFE = Query(
 )
 
 _TICK_S = 1.0
+_MOST_VEILED = 100_000  #: recipients whose withheld messages wait behind each other
 _AGAIN_MS = 1000  #: the box changed under a deposit; a check wants to be asked again without saying when
 _THROTTLED_MS = 60_000  #: a check throttled an attempt without saying for how long
 _NOT_BOUND = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
@@ -185,6 +186,7 @@ class Delivery:
         self._tasks: dict[int, Task] = {}
         self._successors: dict[int, Task] = {}  # claimed again before memory heard that it had left
         self._watched: dict[int, Ended] = {}
+        self._veiled: dict[str, int] = {}  # recipient -> next try of what is withheld from him
         self._absent: dict[str, Outcome] = {}  # outlet -> what its last absent recipient looked like
         self._octets = 0
         self._timers: list[tuple[int, int, Lane]] = []  # (when, serial, lane)
@@ -474,6 +476,12 @@ class Delivery:
         """True if a handset's retry clock runs because of earlier messages: then this one waits behind them."""
         until = self._recipients.held_until(lane.recipient)
         now = self._clock.now_ms()
+        if task.reason == QueueReason.WITHHELD:  # waits behind its like as well, and nobody else behind it
+            until = max(until, self._veiled.get(lane.recipient, 0))
+            if until > now:
+                lane.flying -= 1
+                self._put_behind(lane, task, until)
+            return until > now
         if until <= now or task.reason == QueueReason.REDELIVERY:
             return False
         lane.flying -= 1
@@ -531,11 +539,12 @@ class Delivery:
         self._failpoint("before-finish")
         message, now = task.message, self._clock.now_ms()
         lane.blocked_until = 0
-        if self._recipients.is_silent(message.recipient):
-            # The end of a silence: whatever else waits by its own clock need not wait any longer.
+        silent = self._recipients.is_silent(message.recipient)
+        if silent or task.attempts:  # whatever else waits by its own clock need not wait any longer
             lane.ripen(NEVER)
             self._pump.want(message.recipient)
             self._nudge.set()
+        if silent:
             self._seen(message.recipient)
         if not lane.waiting and self._pump.reached(message.recipient):
             self._nudge.set()
@@ -774,6 +783,8 @@ class Delivery:
         near = (retried or reason == QueueReason.WITHHELD) and self._is_near(due_at, now)
         holds_lane = bool(lane.handset) and retried
         writes: tuple[Write, ...] = ()
+        if outcome is not None and reason == QueueReason.WITHHELD and lane.handset:
+            self._veil(message.recipient, due_at, now)
         if outcome is not None:
             writes = self._silent(lane, task, outcome, now, next_try=due_at)
         requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
@@ -792,6 +803,13 @@ class Delivery:
         if holds_lane:
             for follower in lane.take_all():
                 self._put_behind(lane, follower, due_at)
+
+    def _veil(self, recipient: str, until: int, now: int) -> None:
+        """A blocked recipient looks silent until then, to the senders of what is withheld from him."""
+        if len(self._veiled) >= _MOST_VEILED:
+            self._veiled = {number: at for number, at in self._veiled.items() if at > now}
+        if len(self._veiled) < _MOST_VEILED:
+            self._veiled[recipient] = until
 
     def _look_again(self, outlet: Outlet, recipient: str) -> None:
         """That an outlet was not there is on disk now. If it came back meanwhile, its return found nothing to wake."""

@@ -5,12 +5,14 @@ In charge of: reading `natural_earth.json`, which says itself what it holds.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from zone_center import ZoneCenter, zone_center
 
 from restante.zones.fix import Fix
 
@@ -54,3 +56,17 @@ def fix_at() -> Callable[..., Fix]:
         return Fix(latitude=latitude, longitude=longitude, **{**values, **facts})
 
     return made
+
+
+@pytest.fixture
+def on_center(sqlite_url: str) -> Callable[..., None]:
+    """`on_center(test, **settings)` runs `await test(center)`."""
+
+    def run(test: Callable[[ZoneCenter], Awaitable[None]], **settings: Any) -> None:
+        async def main() -> None:
+            async with zone_center(sqlite_url, **settings) as center:
+                await test(center)
+
+        asyncio.run(main())
+
+    return run

@@ -1,0 +1,161 @@
+"""A generic block and an absent recipient look alike from outside: receipts by bytes, due times, states, answers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from message_path import ABSENT, PHONE, failed
+from zone_center import AWAY, HOME, ZoneCenter, zone_center
+
+from restante.outlet import ErrorClass
+from restante.smsc.retry import DEFAULT_SCHEDULES
+from restante.smsc.submission import Accepted
+from restante.store.history import History
+
+DAY = 86_400
+
+
+async def watch(
+    center: ZoneCenter, *, by: str, validity_s: int, steps: list[int], **fields: Any
+) -> dict[str, Any]:
+    """Everything a submitter can see of one message, and when it was tried."""
+    path = center.path
+    answer = await center.answer_to(
+        b"hello you", by=by, expires_at=path.clock.now + validity_s * 1000, receipt=0x11, **fields
+    )
+    seen: dict[str, Any] = {"answer": type(answer).__name__, "dues": [], "states": []}
+    if not isinstance(answer, Accepted):
+        seen["refusal"] = replace(answer, id=0)
+        return seen
+    id, outlet = answer.id, path.outlets[by]
+    history = History(path.store)
+    for seconds in steps:
+        row = (await path.queue()).get(id)
+        seen["dues"].append((row["due_at"] - path.clock.now, row["attempts"]) if row else None)
+        view = await history.message(id)
+        assert view is not None
+        seen["states"].append((view.state, view.reason, view.attempts, view.stored_at))
+        await center.step(seconds)
+    seen["receipts"] = [
+        (a.message.body.replace(str(id).encode(), b"ID"), a.message.tlvs.replace(str(id).encode(), b"ID"),
+         a.message.submitted_at, a.message.esm_class)
+        for a in outlet.handed
+    ]  # fmt: skip
+    finals = [e for e in await path.events(id) if e.kind == "final"]
+    seen["final"] = [(e.at, e.state, e.reason) for e in finals]
+    return seen
+
+
+async def compared(
+    url_of: Callable[[bool], str], by: str, box: bool, steps: list[int], **fields: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is seen of a blocked message, and of one to somebody who is away; `box`: with the real mailbox."""
+    seen: list[dict[str, Any]] = []
+    for blocked in (True, False):
+        schedules = dict(DEFAULT_SCHEDULES)
+        async with zone_center(url_of(blocked), with_mailbox=box, schedules=schedules) as center:
+            center.path.switch.says = lambda attempt: failed(
+                ErrorClass.ABSENT, "absent", network_error=b"\x03\x00\x1b"
+            )
+            await center.home_zone(max_age_s=604_800)
+            await center.at(HOME)
+            await center.send(b"before", "+447700900002", receipt=0)  # shows what absence looks like here
+            center.path.shop.handed.clear()
+            if blocked:
+                await center.at(AWAY)
+            seen.append(await watch(center, by=by, validity_s=DAY, steps=steps, **fields))
+            if blocked:
+                assert b"hello you" not in center.phone, "handed over"
+                assert await center.texts_in_boxes(PHONE) == [], "readable"
+            elif box and not fields:
+                assert await center.texts_in_boxes(PHONE) == ["hello you"]
+            if box:
+                seen[-1]["dues"] = []  # of a deposited message nobody outside sees the queue
+    return seen[0], seen[1]
+
+
+@pytest.mark.parametrize("by", ["shop", "eager"])
+@pytest.mark.parametrize("box", [False, True], ids=["no-box", "box"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"esm_class": 1}, {"esm_class": 2}], ids=["store", "datagram", "transaction"]
+)
+def test_a_block_looks_like_absence(
+    tmp_path, by: str, box: bool, fields: dict[str, Any], sqlite_url: str
+) -> None:
+    def url_of(blocked: bool) -> str:
+        copy = tmp_path / f"{blocked}.sqlite"
+        shutil.copyfile(sqlite_url.removeprefix("sqlite:///"), copy)
+        return f"sqlite:///{copy}"
+
+    steps = [1, 59, 30, 300, 900, 3600, 10_800, 21_600, DAY]
+    blocked, absent = asyncio.run(compared(url_of, by, box, steps, **fields))
+    assert blocked == absent
+    assert blocked.get("final") or fields
+    if not fields and not (box and by == "eager"):
+        assert b"stat:EXPIRED err:001" in blocked["receipts"][-1][0]
+
+
+def test_a_withheld_message_outlives_a_restart(sqlite_url: str) -> None:
+    """Between the block and the end nothing is lost and nothing is delivered."""
+
+    async def scenario() -> None:
+        async with zone_center(sqlite_url) as first:
+            await first.home_zone(max_age_s=604_800)
+            await first.at(AWAY)
+            id = await first.send(expires_at=first.path.clock.now + 600_000)
+            clock, outlets = first.path.clock, first.path.outlets
+        async with zone_center(sqlite_url, clock=clock, outlets=outlets) as second:
+            await second.at(HOME)
+            for _ in range(8):
+                await second.step(100)
+            assert second.phone == []
+            assert await second.path.finals(id) == [(3, "expired")]
+
+    asyncio.run(scenario())
+
+
+def test_a_block_without_an_example_of_absence(on_center) -> None:
+    """Until an outlet has shown an absent recipient, a plain one is assumed."""
+
+    async def scenario(center: ZoneCenter) -> None:
+        await center.home_zone()
+        await center.at(AWAY)
+        id = await center.send()
+        attempts = [event for event in await center.path.events(id) if event.kind == "attempt"]
+        assert [event.reason for event in attempts] == ["absent"]
+        assert ABSENT.error is ErrorClass.ABSENT
+        assert (await center.path.queue())[id]["attempts"] == 1
+        assert center.path.recipients.silence(PHONE) is None  # the subscriber himself counts as reachable
+
+    on_center(scenario)
+
+
+def test_others_are_not_kept_waiting_behind_a_block(on_center) -> None:
+    async def scenario(center: ZoneCenter) -> None:
+        await center.home_zone(bypass_service_types=["CARE"])
+        await center.at(AWAY)
+        await center.send(b"blocked")
+        await center.send(b"care", service_type="CARE")
+        assert center.phone == [b"care"]
+
+    on_center(scenario)
+
+
+def test_what_is_withheld_waits_behind_its_like(on_center) -> None:
+    """As messages for an absent handset do: the second is not tried before the first one's next try."""
+
+    async def scenario(center: ZoneCenter) -> None:
+        await center.home_zone(max_age_s=604_800)
+        await center.at(AWAY)
+        first = await center.send(b"1")
+        second = await center.send(b"2")
+        queue = await center.path.queue()
+        assert queue[first]["attempts"] == 1
+        assert (queue[second]["attempts"], queue[second]["due_at"]) == (0, queue[first]["due_at"])
+
+    on_center(scenario)

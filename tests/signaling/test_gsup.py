@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from dissector import dissect_tcp
+from gsup_switch import GsupSwitch
 from hypothesis import given
 from hypothesis import strategies as st
 from osmo_hlr import OsmoHlr
@@ -18,7 +19,7 @@ from restante.signaling import gsup, ipa
 from restante.signaling.causes import GmmCause, RpCause
 from restante.signaling.ctrl import Ctrl
 from restante.signaling.gsup import AlertReason, BadGsup, Domain, Element, Gsup, Ie, MessageType, SmAddress
-from restante.signaling.ipa import Extension, Framer
+from restante.signaling.ipa import Extension
 from restante.signaling.tpdu import Submit
 from restante.signaling.user_data import UserData
 
@@ -123,39 +124,6 @@ def test_domains() -> None:
 # ------------------------------------------------------------------------------------------------- a real register
 
 
-class Switch:
-    """The GSUP side of a switch, as far as this test needs one."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.framer = Framer()
-        self.frames: list[ipa.Frame] = []
-
-    async def connect(self, hlr: OsmoHlr) -> None:
-        self.reader, self.writer = await asyncio.open_connection(hlr.address, hlr.gsup_port)
-        request = await self.frame()
-        assert request.payload[0] == ipa.Ccm.ID_GET
-        tags = ipa.requested_tags(request.payload)
-        self.writer.write(ipa.identity_response(ipa.identity_of(self.name), tags))
-
-    async def frame(self) -> ipa.Frame:
-        async with asyncio.timeout(30):
-            while not self.frames:
-                data = await self.reader.read(65536)
-                assert data, "the register closed the link"
-                self.frames += self.framer.feed(data)
-        return self.frames.pop(0)
-
-    async def exchange(self, message: Gsup | None) -> Gsup:
-        if message is not None:
-            self.writer.write(ipa.osmo_frame(Extension.GSUP, message.encode()))
-        while (frame := await self.frame()).is_ccm:
-            pass
-        answer = Gsup.decode(frame.payload)
-        assert answer.encode() == frame.payload
-        return answer
-
-
 def test_a_subscriber_attaches_at_a_real_register(osmo_hlr: OsmoHlr) -> None:
     async def scenario() -> None:
         ctrl = Ctrl(osmo_hlr.address)
@@ -167,20 +135,15 @@ def test_a_subscriber_attaches_at_a_real_register(osmo_hlr: OsmoHlr) -> None:
         await soon(up)
         await ctrl.set("subscriber.create", IMSI, 5)
         await ctrl.set(f"subscriber.by-imsi-{IMSI}.msisdn", "447700900123", 5)
-        switch = Switch("MSC-A")
-        await switch.connect(osmo_hlr)
-
-        data = await switch.exchange(gsup.update_location(IMSI))
-        assert (data.type, data.imsi, data.msisdn) == (MessageType.INSERT_DATA, IMSI, "447700900123")
-        result = await switch.exchange(gsup.answer(data))
-        assert (result.type, result.imsi) == (MessageType.UPDATE_LOCATION_RESULT, IMSI)
+        switch = await GsupSwitch.connect("MSC-A", osmo_hlr.address, osmo_hlr.gsup_port)
+        data = await switch.attach(IMSI)
+        assert (data.imsi, data.msisdn) == (IMSI, "447700900123")
         assert "vlr_number\tMSC-A" in await ctrl.get(f"subscriber.by-imsi-{IMSI}.info", 5)
 
         refusal = await switch.exchange(gsup.update_location("001010000000077"))
         assert (refusal.type, refusal.cause) == (MessageType.UPDATE_LOCATION_ERROR, GmmCause.IMSI_UNKNOWN)
 
-        purge = Gsup(MessageType.PURGE_MS, gsup.update_location(IMSI).elements)
-        assert (await switch.exchange(purge)).type == MessageType.PURGE_MS_RESULT
+        await switch.purge(IMSI)
         assert "ms_purged_cs\t1" in await ctrl.get(f"subscriber.by-imsi-{IMSI}.info", 5)
         switch.writer.close()
         await ctrl.close()

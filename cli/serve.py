@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 import typer
 
@@ -158,6 +158,18 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
     return None
 
 
+class _StandardError:
+    """Standard error as it is at the moment of writing: loggers are kept for good, what it was once may be closed."""
+
+    def write(self, text: str) -> int:
+        """Write a line."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Let it out."""
+        sys.stderr.flush()
+
+
 def configure_log(form: LogForm, level: str) -> None:
     """Send log lines to standard error."""
     import structlog
@@ -180,6 +192,6 @@ def configure_log(form: LogForm, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )

@@ -159,15 +159,21 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
 
 
 class _StandardError:
-    """Standard error as it is at the moment of writing: loggers are kept for good, what it was once may be closed."""
+    """Standard error as it is at the moment of writing: loggers are kept for good, what it was once may be closed.
+
+    A reader of the log that went away must not stop messages: what cannot be written is lost.
+    """
 
     def write(self, text: str) -> int:
         """Write a line."""
-        return sys.stderr.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
         """Let it out."""
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_log(form: LogForm, level: str) -> None:

@@ -10,7 +10,7 @@ kept for an hour: it still tells who served the subscriber before, and when nobo
 as *stale*, which may acquit and must never accuse. Switches that change between two answers are noted with the
 time at which we saw it; the grace window of the policy is counted from there.
 
-`peek` answers from memory without suspending. `find` asks if it must; all who ask about one subscriber at the same
+`current` and `peek` answer from memory without suspending. `find` asks if it must; all who ask about one subscriber at the same
 time wait for one question, each within its own deadline, while the question goes on for the next. A question that must
 be *fresh* does not join one that was asked before it, except another fresh one.
 
@@ -143,12 +143,17 @@ class Affiliations:
 
     # ------------------------------------------------------------------------------------------------- questions
 
-    def peek(self, who: Who) -> Found | None:
-        """What memory says and may say: None if a register must be asked."""
+    def current(self, who: Who) -> Affiliation | None:
+        """What memory says and is still good: the way of nearly every message."""
         entry = self._entries.get(who.key)
-        if entry is None or entry.affiliation is None or entry.good_until <= self._monotonic():
+        if entry is None or entry.good_until <= self._monotonic():
             return None
-        return Found(entry.affiliation, self._age(entry.affiliation), cached=True)
+        return entry.affiliation
+
+    def peek(self, who: Who) -> Found | None:
+        """The same with its age. None if a register must be asked."""
+        affiliation = self.current(who)
+        return None if affiliation is None else Found(affiliation, self._age(affiliation), cached=True)
 
     async def find(
         self, who: Who, *, link: str = "", fresh: bool = False, deadline_s: float | None = None

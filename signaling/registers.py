@@ -119,7 +119,8 @@ class Who(NamedTuple):
     @property
     def key(self) -> str:
         """The IMSI if there is one, because a number may change hands; else the number."""
-        return f"i{self.imsi}" if self.imsi else f"m{self.msisdn}"
+        imsi = self.imsi
+        return "i" + imsi if imsi else "m" + self.msisdn
 
 
 class RegisterUnavailable(Exception):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 
 from ..store import tables
 from ..store.statement import Query
@@ -22,6 +22,7 @@ from .holding import resumes_behind
 from .lanes import NEVER, Task
 from .receipts import Receipts
 from .recipients import Recipients
+from .tables import recipient as silent
 
 __all__ = ["RECONCILE_EVERY_MS", "Pump", "Worker"]
 
@@ -40,6 +41,20 @@ _OWNED_AND_OLD = Query(
     .order_by(tables.queue.c.id)
     .limit(bindparam("limit")),
 )
+
+#: Who waits for a next try although no silence is remembered: a success ended it, and that life ended before it took
+#: the others up. Asked once a life.
+_UNEXPLAINED = Query(
+    "pump: recipients who wait without a silence",
+    select(tables.queue.c.recipient)
+    .distinct()
+    .where(
+        tables.queue.c.reason == QueueReason.RETRY,
+        ~exists().where(silent.c.number == tables.queue.c.recipient),
+    )
+    .limit(bindparam("limit")),
+)
+_MOST_UNEXPLAINED = 10_000
 
 
 class Worker(Protocol):
@@ -79,6 +94,7 @@ class Pump:
         self._more: set[str] = set()  # recipients of whom one claim did not take all
         self._reconciled_at = 0
         self._reconciled_to = 0
+        self._explained = False
 
     def want(self, recipient: str) -> None:
         """A recipient was seen: claim what waits for it."""
@@ -102,6 +118,10 @@ class Pump:
 
     async def turn(self) -> bool:
         """Read back what should be worked on now; True if there is more."""
+        if not self._explained:
+            for row in await self._store.fetch(_UNEXPLAINED, limit=_MOST_UNEXPLAINED):
+                self._wanted[str(row["recipient"])] = None
+            self._explained = True
         while self._back:
             outlet = next(iter(self._back))
             for recipient in await self._recipients.behind(outlet):

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: How long a chunk of bulk work may keep accepts waiting.
 CHUNK_SECONDS = 0.02
+#: Fewest rows of a chunk: below this a commit's fsync is what takes the time, and smaller chunks only add more of them.
+LEAST_CHUNK = 100
 #: Orphans are looked for this often, besides at start and after a node was found dead.
 ORPHANS_EVERY_S = 30.0
 #: Below the due time up to which a claim found everything, rows are looked for only this often: dead index entries
@@ -181,7 +183,7 @@ class Engine(Living):
             if took < CHUNK_SECONDS / 2:
                 limit = min(limit * 2, 5000)
             elif took > CHUNK_SECONDS:
-                limit = max(limit // 2, 10)
+                limit = max(limit // 2, LEAST_CHUNK)
 
     async def _quiet(self) -> None:
         """Let accepts that wait go first."""
@@ -246,7 +248,7 @@ class Engine(Living):
         now = time.monotonic()
         if now < self._orphans_at:
             return
-        freed = await self._chunks(work.ORPHANS.compiled(self.dialect), {})
+        freed = await self._chunks(work.ORPHANS.compiled(self.dialect), {"now": self.clock.now_ms()})
         self._orphans_at = now + ORPHANS_EVERY_S
         if freed:
             log.warning("%d queue rows of earlier lives are taken up", freed)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, any_, bindparam, func, or_, select, update
+from sqlalchemy import BigInteger, Integer, Select, and_, any_, bindparam, case, func, or_, select, update
 
 from ..message import Address, Message
 from .statement import Query, Sql, among
@@ -57,9 +57,21 @@ def _orphaned(select_ids: Select[Any]) -> Select[Any]:
     )
 
 
+#: What a life owned it was about to try, whatever the due time says: perhaps its recipient had just been seen.
 ORPHANS = Sql(
     "work: give back the rows of lives that are over",
-    update(queue).where(queue.c.id.in_(_orphaned(select(queue.c.id)))).values(owner=0),
+    update(queue)
+    .where(queue.c.id.in_(_orphaned(select(queue.c.id))))
+    .values(
+        owner=0,
+        due_at=case(
+            (
+                and_(queue.c.reason.in_(_EARLY), queue.c.due_at > bindparam("now", type_=BigInteger)),
+                bindparam("now", type_=BigInteger),
+            ),
+            else_=queue.c.due_at,
+        ),
+    ),
 )
 
 

@@ -1,0 +1,98 @@
+"""SIGKILL at named points and at random moments, under load, on both databases: nothing acknowledged is lost.
+
+One test a database is a chain of lives: each one takes up what the one before left, works under load, and is killed.
+After the last one nobody submits any more, the center drains, and wire and database are compared (`crash_book.py`).
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from crash_book import Page, judge, page, read, wait_until_left
+from crash_load import AWAY, Traffic, furnish, traffic
+from running_center import RunningCenter
+from waiting import eventually
+
+POINTS = ("before-commit", "after-commit", "before-response", "after-send", "before-finish")
+Cap = Callable[[int, int], int]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def center(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningCenter]:
+    """A furnished center that keeps its promise on power loss, not started."""
+    settings: dict[str, object] = {"store.heartbeat_s": 0.5}
+    if request.param == "postgresql":
+        settings["store.url"] = request.getfixturevalue("pg_durable_database")
+    made = RunningCenter(tmp_path / "center", settings)
+    made.start()
+    furnish(made)
+    made.stop()
+    yield made
+    if not made.process_ended():
+        made.kill()
+
+
+def url_of(center: RunningCenter) -> str:
+    return center.site.config.store.url
+
+
+def live_and_die(center: RunningCenter, load: Traffic, point: str, chance: random.Random) -> None:
+    """One life under load, ended at a named point or, without one, at a random moment."""
+    environ = {"RESTANTE_FAILPOINT": f"{point}:{chance.randint(5, 40)}"} if point else {}
+    acked = len(load.acked)
+    center.launch(**environ)
+    load.go()
+    if point:
+        eventually(center.process_ended, f"death at {point}", seconds=150)
+    else:
+        target = acked + chance.randint(30, 150)
+        eventually(lambda: len(load.acked) > target or center.process_ended(), "load", seconds=150)
+        time.sleep(chance.random() * 0.02)  # not a wait: the moment is what is tried
+        center.kill()
+    assert center.process is not None
+    assert center.process.returncode == -9, (point, list(center.lines))
+
+
+def drained(url: str, load: Traffic) -> bool:
+    """True when only what nobody can take waits, and each ending was told."""
+    soon = round(time.time() * 1000) + 60_000
+    waiting, ended = read(
+        url,
+        f"SELECT count(*) FROM queue WHERE recipient NOT LIKE '+{AWAY}%' OR expires_at < {soon}",
+        "SELECT DISTINCT e.message FROM event e JOIN message m ON m.id = e.message "
+        "WHERE e.kind = 'final' AND m.kind = 0",
+    )
+    return waiting == [(0,)] and {row[0] for row in ended} <= load.receipts.keys()
+
+
+def test_nothing_acknowledged_is_lost(center: RunningCenter, cap: Cap) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    sys.stdout.write(f"seed {seed}\n")
+    chance = random.Random(seed)
+    deaths = [*POINTS, *([""] * cap(3, 30))]
+    chance.shuffle(deaths)
+    crashes: list[Page] = []
+    url = url_of(center)
+    with traffic(center.smpp_port, seed) as load:
+        for point in deaths:
+            live_and_die(center, load, point, chance)
+            load.wait_cut()
+            wait_until_left(url)
+            crashes.append(page(url))
+        load.rest()
+        center.start()
+        load.wait_bound()
+        eventually(lambda: drained(url, load), "the center to drain", seconds=150)
+        assert center.stop() == 0, list(center.lines)
+    said = judge(load, crashes, page(url))
+    sys.stdout.write(f"{len(deaths)} deaths; {dict(said.counts)}; refused: {dict(load.refused)}\n")
+    assert not said.faults, "\n".join(said.faults[:20])
+    assert said.counts["lost"] == 0
+    assert said.counts["acknowledged"] > 30 * len(deaths)
+    for kind in ("delivered", "mailbox", "queued", "expired", "receipts"):
+        assert said.counts[kind], f"the load had nothing {kind}"

@@ -59,7 +59,7 @@ def known_time_zone(name: str) -> str:
     """A name of the IANA time zone database, checked."""
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):  # the database's own error is a KeyError
         raise ValueError("not a name of the IANA time zone database") from None
     return name
 

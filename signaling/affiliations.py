@@ -10,9 +10,9 @@ kept for an hour: it still tells who served the subscriber before, and when nobo
 as *stale*, which may acquit and must never accuse. Switches that change between two answers are noted with the
 time at which we saw it; the grace window of the policy is counted from there.
 
-`current` and `peek` answer from memory without suspending. `find` asks if it must; all who ask about one subscriber at the same
-time wait for one question, each within its own deadline, while the question goes on for the next. A question that must
-be *fresh* does not join one that was asked before it, except another fresh one.
+`current` and `peek` answer from memory without suspending. `find` asks if it must; all who ask about one subscriber at
+the same time wait for one question, each within its own deadline, while the question goes on for the next. A question
+that must be *fresh* does not join one that was asked before it, except another fresh one.
 
 How it fails: RegisterUnavailable, and nothing else, whatever a register does.
 """

@@ -52,7 +52,8 @@ def live_and_die(center: RunningCenter, load: Traffic, point: str, chance: rando
     else:
         target = acked + chance.randint(30, 150)
         eventually(lambda: len(load.acked) > target or center.process_ended(), "load", seconds=150)
-        time.sleep(chance.random() * 0.02)  # not a wait: the moment is what is tried
+        moment = time.monotonic() + chance.random() * 0.02  # anywhere in the life of a batch
+        eventually(lambda: time.monotonic() >= moment, "the moment")
         center.kill()
     assert center.process is not None
     assert center.process.returncode == -9, (point, list(center.lines))

@@ -56,6 +56,8 @@ class RunningCenter:
         self.url = f"http://127.0.0.1:{self.http_port}"
         self.process: subprocess.Popen[str] | None = None
         self.lines: deque[str] = deque(maxlen=2000)  #: of standard output and error, newest last
+        self.log_level = "warning"
+        self.under: tuple[str, ...] = ()  #: a command that runs the center, such as strace
 
     def start(self, **environ: str) -> RunningCenter:
         """Serve; returns when all doors are open."""
@@ -68,7 +70,7 @@ class RunningCenter:
         """Serve; returns at once."""
         command = [sys.executable, "-m", "restante", "serve", "--config", str(self.folder / "restante.toml")]
         self.process = subprocess.Popen(
-            [*command, "--log-level", "warning", "--json"],
+            [*self.under, *command, "--log-level", self.log_level, "--json"],
             cwd=self.folder,
             env=os.environ | environ,
             stdout=subprocess.PIPE,

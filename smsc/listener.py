@@ -27,7 +27,7 @@ from .smpp.codec import Pdu
 from .smpp.command_id import CommandId
 from .smpp.command_status import CommandStatus as Status
 from .smpp.command_status import status_name
-from .smpp.pdu import RESPONSE_OF, Bind
+from .smpp.pdu import Bind, BindResp, response_to
 from .smpp.session import Session, SessionSettings
 from .submission import Submission
 
@@ -264,7 +264,9 @@ class Listener:
             version=pdu.interface_version,
         )
         connection.become(account, bind_type, self.binds.next_number(), ingress, self.clock.now_ms())
-        response = RESPONSE_OF[pdu.command_id](system_id=self.settings.system_id.encode())
+        response = response_to(pdu)
+        assert isinstance(response, BindResp)
+        response.system_id = self.settings.system_id.encode()
         session.respond(pdu, response)
         _bind_answers.labels(status_name(Status.ESME_ROK)).inc()
         _log.info(

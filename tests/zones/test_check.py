@@ -211,9 +211,8 @@ def test_a_bypass_asks_nobody(on_center, fields: dict[str, Any], because: str) -
             bypass_numbers=["+447700900555"],
             bypass_service_types=["OTP"],
         )
-        answer = await center.answer_to(
-            **{"to": PHONE, **fields}, by="msc1", source=Address(1, 1, SENDER[1:])
-        )
+        asked: dict[str, Any] = {"to": PHONE, **fields, "by": "msc1", "source": Address(1, 1, SENDER[1:])}
+        answer = await center.answer_to(**asked)
         if fields.get("to") != "112":  # nobody reaches it here, which the check has nothing to do with
             assert not isinstance(answer, Refused), answer
             [decision] = await center.decisions(answer.id)

@@ -161,7 +161,7 @@ def test_validity_and_switch() -> None:
     ("text", "cell"),
     [("262-02-852-2521", (262, 2, 852, 2521)), ("262-2-*-*", (262, 2, -1, -1)), ("1-1-1-*", (1, 1, 1, -1))],
 )
-def test_cells_are_spelled_one_way(text: str, cell: tuple[int, ...]) -> None:
+def test_cells_are_spelled_one_way(text: str, cell: tuple[int, int, int, int]) -> None:
     assert parse_cell(text) == cell
     assert parse_cell(spell_cell(cell)) == cell
 

@@ -159,7 +159,6 @@ def query(app: Esme, id: str, source: str = "Shop") -> Any:
 
 
 def test_query(network: Network, app: Esme) -> None:
-    _, phone = network
     id = taken(submit(app, "447700901012", short_message=b"q", registered_delivery=1))
     app.next_delivered()
     answer = query(app, id)

@@ -34,7 +34,7 @@ class Esme:
         return self.ask(f"bind_{kind}", system_id=system_id, password=password, **more)
 
     def send(self, command: str, **fields: object) -> int:
-        """Send a request; its sequence_number. smpplib's own table of states is not asked: that is the center's part."""
+        """Send a request; its sequence_number. smpplib's own table of states is not asked: the center is to say no."""
         pdu = make_pdu(command, client=self.client, **fields)
         self.client.state = consts.SMPP_CLIENT_STATE_BOUND_TRX
         if command.startswith("bind_"):

@@ -99,13 +99,13 @@ class Connection(asyncio.Protocol):
             self._dispatch(events)
         self.flush()
         if self._reading and self._listener.overloaded():
-            self._pause_reading()
+            self.hold_reading()
             self._listener.wait_for_room(self)
 
     def pause_writing(self) -> None:
         """The peer reads too slowly: take nothing more from it, and count the seconds."""
         self._blocked_since = self._listener.now()
-        self._pause_reading()
+        self.hold_reading()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
@@ -347,7 +347,8 @@ class Connection(asyncio.Protocol):
         """Deliveries that the peer has not answered yet."""
         return self._session.unanswered
 
-    def _pause_reading(self) -> None:
+    def hold_reading(self) -> None:
+        """Take nothing more from the peer, until `resume_reading`."""
         if self._reading and self._transport is not None:
             self._reading = False
             self._transport.pause_reading()

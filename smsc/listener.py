@@ -164,10 +164,14 @@ class Listener:
         if self._server is not None:
             self._server.close()
         deadline = self.now() + timeout_s
+        for connection in self._connections:  # who always has more to say would be answered for ever
+            connection.hold_reading()
         while self.now() < deadline and any(c.pending for c in self._connections):
             await asyncio.sleep(0.01)
+        self._paused.clear()
         for connection in list(self._connections):
             connection.unbind("closing")
+            connection.resume_reading()
         while self.now() < deadline and self._connections:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):

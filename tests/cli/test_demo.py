@@ -20,6 +20,9 @@ from waiting import eventually
 from restante.cli import demo_control
 from restante.cli.output import Failure
 
+#: One worker runs this file: demos that run at the same time take each other's usual ports.
+pytestmark = pytest.mark.xdist_group("demo")
+
 RESTANTE = [str(Path(sys.executable).with_name("restante"))]
 
 

@@ -36,6 +36,7 @@ from .smsc.delivery import DeliverySettings
 from .smsc.listener import ListenerSettings
 from .smsc.submission import SubmissionSettings
 from .store.settings import StoreSettings
+from .zones.settings import ZonesSettings
 
 __all__ = ["Config", "ConfigError", "Key", "Loaded", "Problem", "Value", "alternatives", "keys", "load"]
 
@@ -77,6 +78,7 @@ class Config(BaseModel):
     credentials: CredentialSettings = Field(default_factory=CredentialSettings)
     sessions: SessionSettings = Field(default_factory=SessionSettings)
     one_time_codes: CodeSettings = Field(default_factory=CodeSettings)
+    zones: ZonesSettings = Field(default_factory=ZonesSettings)
 
 
 # --------------------------------------------------------------------------------------------- declared keys

@@ -43,7 +43,7 @@ from .mailbox.outlet import MailboxOutlet
 from .mailbox.redelivery import Redelivery
 from .mailbox.retention import Retention
 from .mailbox.upkeep import Upkeep
-from .message import Kind
+from .message import Kind, Role
 from .registry.documents import Problem
 from .registry.edits import Registry
 from .registry.snapshot import Changed
@@ -65,6 +65,9 @@ from .store.failpoints import from_environment
 from .store.history import History
 from .store.nodes import LifeState
 from .store.sweep import Sweep
+from .zones.check import ZoneCheck
+from .zones.kinds import ZoneKinds
+from .zones.room import ZonesRoom
 
 __all__ = ["Addresses", "Center", "serve"]
 
@@ -148,6 +151,10 @@ class Center:
         self.routes = registry.register(self.route_kind)
         self.live_ranges = registry.register(self.range_kind)
         registry.register(self.operator_kind)
+        self.zone_kinds = ZoneKinds(self.config.zones.max_vertices)
+        self.live_zones = registry.register(self.zone_kinds.zone)
+        self.zone_policies = registry.register(self.zone_kinds.policy)
+        self.zone_memberships = registry.register(self.zone_kinds.membership)
         await registry.open()
         self.owners = owner_table(self.accounts.values())
         self.ranges.use(self.live_ranges.values())
@@ -183,8 +190,9 @@ class Center:
         )
         self.router.use(self.routes.values())
         self.routes.on_change(lambda _: self.router.use(self.routes.values()))
+        self._make_zones()
         # The order of behaviour.md 4; one line a policy.
-        self.screening = Screening([AddressPermission(by_number)])
+        self.screening = Screening([AddressPermission(by_number), *self._zone_checks()])
         self.receipts = Receipts(
             accounts=by_number, next_id=store.next_id, epoch=lambda: store.epoch, node=store.node
         )
@@ -213,6 +221,27 @@ class Center:
             settings=config.submission,
         )
         self._make_boxes()
+
+    def _make_zones(self) -> None:
+        """Home zones: what is asked about every message, and who waits to come home."""
+        self.zones = ZonesRoom(
+            store=self.store,
+            settings=self.config.zones,
+            zones=self.live_zones,
+            policies=self.zone_policies,
+            memberships=self.zone_memberships,
+            revision=lambda: self.registry.revision,
+            send_system=lambda kind, recipient, text: self.submission.send_system(kind, recipient, text),
+            is_esme=self._is_esme,
+            shared=self.store.shared,
+        )
+
+    def _zone_checks(self) -> Iterable[ZoneCheck]:
+        return [self.zones.check] if self.config.zones.enabled else []
+
+    def _is_esme(self, number: str) -> bool:
+        owner = self.owners.find(number)
+        return owner is not None and owner.role is Role.ESME
 
     def _make_boxes(self) -> None:
         """The mailbox room, and what it tells people."""
@@ -259,6 +288,8 @@ class Center:
         self._end.push_async_callback(self.box_live.close)
         self._end.push_async_callback(self.screening.close)
         await self.recipients.open()
+        await self.zones.open()
+        self._end.push_async_callback(self.zones.close)
         self.store.on_life(self._life)
         self.delivery.start()
         self._end.push_async_callback(self.delivery.stop, _STOP_S)
@@ -309,6 +340,8 @@ class Center:
             box_live=self.box_live,
             redelivery=self.redelivery,
             subscribers=self.subscribers,
+            zones=self.zones,
+            zone_kinds=self.zone_kinds,
             config=self._effective,
         )
 

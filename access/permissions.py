@@ -38,6 +38,10 @@ class Permission(StrEnum):
     OPERATORS_WRITE = "operators.write"
     SESSIONS_WRITE = "sessions.write"  #: list and end other people's sessions
     CONFIG_READ = "config.read"
+    ZONES_READ = "zones.read"  #: zones, policies, memberships; decisions with rounded places
+    ZONES_WRITE = "zones.write"
+    LOCATIONS_READ = "locations.read"  #: where somebody is; each use is audited
+    LOCATIONS_WRITE = "locations.write"  #: tell where somebody is; lists of cells
     DEFINITIONS_READ = "definitions.read"
     DEFINITIONS_WRITE = "definitions.write"  #: replaces every object at once
 
@@ -64,6 +68,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.ROUTES_READ,
                 _P.RANGES_READ,
                 _P.SUBSCRIBERS_READ,
+                _P.ZONES_READ,
             }
         ),
     ),
@@ -76,6 +81,8 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.ROUTES_WRITE,
                 _P.RANGES_WRITE,
                 _P.SUBSCRIBERS_WRITE,
+                _P.ZONES_WRITE,
+                _P.LOCATIONS_WRITE,
                 _P.BINDS_WRITE,
                 _P.DEFINITIONS_READ,
                 _P.CONFIG_READ,
@@ -84,7 +91,9 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
     ),
     (
         OperatorRole.SECURITY,
-        frozenset({_P.AUDIT_READ, _P.OPERATORS_READ, _P.SESSIONS_WRITE, _P.CREDENTIALS_WRITE}),
+        frozenset(
+            {_P.AUDIT_READ, _P.OPERATORS_READ, _P.SESSIONS_WRITE, _P.CREDENTIALS_WRITE, _P.LOCATIONS_READ}
+        ),
     ),
     (OperatorRole.ADMIN, frozenset({_P.OPERATORS_WRITE, _P.DEFINITIONS_WRITE})),
 )

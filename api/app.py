@@ -23,8 +23,10 @@ from .admin import (
     audit,
     binds,
     config,
+    decisions,
     definitions,
     keys,
+    locations,
     mailboxes,
     operators,
     overview,
@@ -33,6 +35,7 @@ from .admin import (
     routes,
     sessions,
     subscribers,
+    zones,
 )
 from .admin import messages as admin_messages
 from .doors import Doors
@@ -49,7 +52,7 @@ __all__ = ["API", "FramedApp", "api_routers", "create_app", "create_ops_app"]
 API = "/api/v1"
 
 #: Paths whose bodies may be as large as an import.
-IMPORTS = ("/admin/subscribers:import", "/admin/definitions")
+IMPORTS = ("/admin/subscribers:import", "/admin/definitions", "/admin/zones:import", "/admin/cells:import")
 
 PURGE_S = 3600.0  #: how often what has run out is removed
 
@@ -88,13 +91,19 @@ ADMIN = (
     audit,
     definitions,
     config,
+    zones,
+    locations,
+    decisions,
 )
+
+#: Routers of the same files that stand under a path of their own.
+BESIDE = (zones.policies, zones.memberships, locations.cells, locations.numbers, locations.groups)
 
 
 def api_routers() -> list[tuple[str, APIRouter]]:
     """Every router with what stands before it, those first that are asked most: routes are tried in order."""
     people = [(API, one.router) for one in (mailbox, messages, mailbox_live, auth)]
-    return [*people, *((f"{API}/admin", room.router) for room in ADMIN)]
+    return [*people, *((f"{API}/admin", router) for router in (*(room.router for room in ADMIN), *BESIDE))]
 
 
 #: What a route says about itself, beside its path and function.

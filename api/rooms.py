@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ..smsc.submission import Submission
     from ..store.history import History
     from ..store.store import Store
+    from ..zones.kinds import ZoneKinds
+    from ..zones.room import ZonesRoom
     from .doors import Doors
     from .settings import HttpSettings
 
@@ -76,6 +78,8 @@ class Rooms:
     box_live: Live  #: tells watchers that a box moved
     redelivery: Redelivery
     subscribers: Subscribers
+    zones: ZonesRoom
+    zone_kinds: ZoneKinds
     config: Callable[[], Sequence[ConfigValue]] = field(default=tuple[ConfigValue, ...])
 
 

@@ -13,7 +13,7 @@ costs several times as much.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,6 +28,8 @@ __all__ = ["Entry", "ZoneIndex"]
 
 #: Overlay entries that start a new tree; each costs about a tenth of a microsecond per question.
 REBUILD_FROM = 128
+#: New boxes made at once.
+CHUNK = 1_000
 
 
 @dataclass(slots=True)
@@ -42,17 +44,32 @@ class Entry:
 @dataclass(slots=True)
 class _Tree:
     tree: shapely.STRtree
-    entries: Sequence[Entry]  #: by position in the tree; a zone with two boxes stands there twice
+    boxes: NDArray[np.object_]
+    entries: list[Entry]  #: by position in the tree; a zone with two boxes stands there twice
 
 
-def _build(entries: Sequence[Entry]) -> _Tree:
-    """Build a tree; run it on another thread."""
-    places = [entry for entry in entries for _ in entry.boxes]
-    corners = np.array([box for entry in entries for box in entry.boxes], dtype=np.float64).reshape(-1, 4)
-    boxes = shapely.box(corners[:, 0], corners[:, 1], corners[:, 2], corners[:, 3])
-    tree = shapely.STRtree(boxes)
+def _build(base: _Tree | None, stale: Set[int], news: Sequence[Entry]) -> _Tree:
+    """A tree of what still counts in `base`, and of news; run it on another thread.
+
+    Boxes that exist are used again, and new ones made in small groups: each step that no other thread can interrupt
+    is short, or the event loop would stand still meanwhile.
+    """
+    entries: list[Entry] = []
+    parts: list[NDArray[np.object_]] = []
+    if base is not None:
+        kept = [at for at, entry in enumerate(base.entries) if entry.number not in stale]
+        entries = [base.entries[at] for at in kept]
+        parts.append(base.boxes[kept] if kept else base.boxes[:0])
+    for start in range(0, len(news), CHUNK):
+        chunk = news[start : start + CHUNK]
+        entries += [entry for entry in chunk for _ in entry.boxes]
+        corners = np.array([box for entry in chunk for box in entry.boxes], dtype=np.float64).reshape(-1, 4)
+        made: Any = shapely.box(corners[:, 0], corners[:, 1], corners[:, 2], corners[:, 3])
+        parts.append(np.asarray(made, dtype=object))
+    boxes: NDArray[np.object_] = np.concatenate(parts) if parts else np.empty(0, dtype=object)
+    tree = shapely.STRtree(cast("Any", boxes))
     tree.query(shapely.Point(0, 0))  # GEOS sorts the tree at the first question: let it be this one
-    return _Tree(tree, places)
+    return _Tree(tree, boxes, entries)
 
 
 class ZoneIndex:
@@ -61,7 +78,7 @@ class ZoneIndex:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Build at once; later changes go through `put` and `remove`."""
         self._entries: dict[int, Entry] = {entry.number: entry for entry in entries}
-        self._base = _build(list(self._entries.values()))
+        self._base = _build(None, frozenset(), list(self._entries.values()))
         self._overlay: dict[int, Entry] = {}
         self._stale: set[int] = set()  # numbers whose entry in the tree does not count any more
         self._building: asyncio.Task[None] | None = None
@@ -99,7 +116,8 @@ class ZoneIndex:
             presence = entry.shape.presence(fix, radius_m)
             if presence.state in (State.IN, State.PARTIAL):
                 found.append((entry.number, presence))
-        found.sort()
+        if len(found) > 1:
+            found.sort(key=_number)
         return found
 
     def within(self, box: Box) -> list[int]:
@@ -112,15 +130,15 @@ class ZoneIndex:
 
     def _candidates(self, latitude: float, longitude: float, radius_m: float) -> list[Entry]:
         base, stale = self._base, self._stale
+        boxes = [(longitude, latitude, longitude, latitude)]
         if radius_m <= 0:
-            boxes = [(longitude, latitude, longitude, latitude)]
             hits: Any = base.tree.query(shapely.points(longitude, latitude))
         else:
             boxes = cap_boxes(latitude, longitude, radius_m)
             parts: list[NDArray[np.int64]] = [base.tree.query(shapely.box(*box)) for box in boxes]
             hits = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
         entries = base.entries
-        found = [entries[at] for at in cast("list[int]", hits.tolist())]
+        found: list[Entry] = [entries[at] for at in hits.tolist()]
         if stale:
             found = [entry for entry in found if entry.number not in stale]
         if len(found) > 1:
@@ -143,24 +161,29 @@ class ZoneIndex:
 
     async def rebuild(self) -> None:
         """Build a tree of everything there is now, beside the running questions."""
-        entries: Mapping[int, Entry] = self._entries
-        taken = dict(entries)
-        base = await asyncio.to_thread(lambda: _build(list(taken.values())))
-        self._swap(base, taken)
+        base, stale, overlay = self._base, frozenset(self._stale), dict(self._overlay)
+        # What the overlay replaces counts no more in the old tree.
+        gone = stale | overlay.keys()
+        new = await asyncio.to_thread(_build, base, gone, list(overlay.values()))
+        self._swap(new, stale, overlay)
         self._building = None
         self._rebuild_soon()
 
-    def _swap(self, base: _Tree, taken: Mapping[int, Entry]) -> None:
+    def _swap(self, base: _Tree, stale: Set[int], taken: Mapping[int, Entry]) -> None:
         """Show a new tree; what changed while it was built stays in the overlay."""
         self._base = base
+        changed = {number for number, entry in taken.items() if self._entries.get(number) is not entry}
+        self._stale = (self._stale - stale - taken.keys()) | changed
         self._overlay = {n: entry for n, entry in self._overlay.items() if taken.get(n) is not entry}
-        gone = {n for n in self._stale if n in taken and self._entries.get(n) is not taken[n]}
-        self._stale = gone | {n for n in self._overlay if n in taken}
 
     @property
     def settled(self) -> asyncio.Task[None] | None:
         """The rebuild under way, for those who want to wait for it."""
         return self._building
+
+
+def _number(found: tuple[int, Presence]) -> int:
+    return found[0]
 
 
 def _meets(one: Box, other: Box) -> bool:

@@ -72,6 +72,14 @@ class ZoneKinds:
                 if before.key in membership.value.zones:
                     yield Problem("/name", "zone-in-use", f"the membership {membership.key} names it")
 
+    def shape_problems(self, model: ZoneModel) -> list[Problem]:
+        """What is wrong with a drawing, whatever else there is."""
+        return list(self._drawing_problems(model))
+
+    def mended(self, model: ZoneModel) -> list[Problem]:
+        """What was put right without changing the shape."""
+        return [Problem(_pointer(finding), finding.code, finding.detail) for finding in model.mended]
+
     def _drawing_problems(self, model: ZoneModel) -> Iterable[Problem]:
         for finding in model.findings:
             yield Problem(_pointer(finding), finding.code, finding.detail)

@@ -25,7 +25,8 @@ from .policy import Policy
 from .providers.camara import CamaraProvider
 from .providers.cells import CellTable
 from .providers.mlp import MlpProvider
-from .rules import Rules
+from .replay import Replay
+from .rules import Book, Rules
 from .settings import ZonesSettings
 from .zone import UnionModel, Zone, resolve_unions
 
@@ -81,6 +82,7 @@ class ZonesRoom:
             locations=self.locations,
             shared=shared,
         )
+        self.replay = Replay(store, settings, self.locations, is_esme)
         self.locations.on_fix(self.holds.seen)
         self._unions: set[str] = set()
         self._zones_changed([Changed(zone.number, None, zone) for zone in zones.values()])
@@ -124,9 +126,13 @@ class ZonesRoom:
         self._renew()
 
     def _renew(self) -> None:
-        self.rules = Rules(
-            zones=self.zones,
-            policies=self.policies,
+        self.rules = self.drafted(self.zones, self.policies)
+
+    def drafted(self, zones: Book[Zone], policies: Book[Policy]) -> Rules:
+        """The present rules with other zones and policies."""
+        return Rules(
+            zones=zones,
+            policies=policies,
             memberships=self.memberships.values(),
             members=self.members,
             emergency=self.settings.emergency_numbers,

@@ -21,7 +21,7 @@ from sqlalchemy import (
     delete,
     select,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ..store.statement import Query, Sql, among
 from ..store.tables import BigId, event, message, metadata, queue

@@ -36,6 +36,7 @@ __all__ = [
     "UnionModel",
     "Window",
     "Zone",
+    "ZoneDraft",
     "ZoneModel",
     "ZoneName",
     "compile_shape",
@@ -199,6 +200,14 @@ class ZoneModel(BaseModel):
     def vertices(self) -> int:
         """Vertices of a polygon zone, 0 for others."""
         return self._vertices
+
+
+class ZoneDraft(ZoneModel):
+    """A zone as somebody sends it: read only when it becomes a ZoneModel, which then says what it mended."""
+
+    @model_validator(mode="after")
+    def _read_shape(self) -> ZoneDraft:
+        return self
 
 
 #: Above every setting; a bound for what a database may hand us.

@@ -11,7 +11,7 @@ import contextlib
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -55,6 +55,9 @@ from restante.store.connect import connect
 from restante.store.history import History
 from restante.store.settings import StoreSettings
 from restante.store.store import Answer, Release
+from restante.zones.kinds import ZoneKinds
+from restante.zones.room import ZonesRoom
+from restante.zones.settings import ZonesSettings
 
 MASTER_KEY = bytes(range(32))
 START_MS = 1_790_000_000_000
@@ -263,6 +266,8 @@ async def rest_center(
     found = kinds(ranges)
     for kind in found:
         registry.register(kind)
+    zone_kinds = ZoneKinds()
+    drawn = [registry.register(kind) for kind in (zone_kinds.zone, zone_kinds.policy, zone_kinds.membership)]
     await registry.open()
     subscribers, binds, outlet, delivery, submission, box, holding = await _path(
         store, registry, found, ranges
@@ -272,6 +277,16 @@ async def rest_center(
     async def send(number: str, text: str) -> None:
         sent.append((number, text))
 
+    zones = ZonesRoom(
+        store=store,
+        settings=ZonesSettings(),
+        zones=cast("Any", drawn[0]),
+        policies=cast("Any", drawn[1]),
+        memberships=cast("Any", drawn[2]),
+        revision=lambda: registry.revision,
+        send_system=submission.send_system,
+    )
+    await zones.open()
     box_live = Live(store, MailboxSettings(live_poll_ms=50))
     box.on_change(box_live.touched)
     credentials = Credentials(store, CHEAP)
@@ -299,6 +314,8 @@ async def rest_center(
         box_live=box_live,
         redelivery=Redelivery(store, box, MailboxSettings(), delivery.admit),
         subscribers=subscribers,
+        zones=zones,
+        zone_kinds=zone_kinds,
         config=lambda: [ConfigValue("http.port", 8775, "default", "port to listen on")],
     )
     app = create_app(rooms)
@@ -317,6 +334,7 @@ async def rest_center(
         app.end_streams()
         await life.__aexit__(None, None, None)
         await box_live.close()
+        await zones.close()
         await delivery.stop(0.5)
         credentials.close()
         await store.close()

@@ -71,10 +71,10 @@ def test_what_changes_during_a_rebuild_counts_before_and_after(fix_at: FixAt, mo
     going, go_on = threading.Event(), threading.Event()
     build = index_module._build
 
-    def slowly(entries):
+    def slowly(*args):
         going.set()
         assert go_on.wait(30)
-        return build(entries)
+        return build(*args)
 
     async def scenario() -> None:
         here, there = CircleShape(0, 0, 1000), CircleShape(0, 50, 1000)

@@ -1,0 +1,310 @@
+"""/admin/zones, /admin/zone-policies, /admin/memberships: where people may be reached, and what follows elsewhere.
+
+In charge of: the routes of these objects; checking a drawing without saving it; which zones hold a place; files in and
+out. Not in charge of: geometry and rules (`zones/`), the zones of single numbers and locations (`locations.py`).
+
+Annotations are evaluated here, as in `objects.py`, because a signature of ours is handed to FastAPI by another module.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from ...access.permissions import Permission
+from ...outlet import Write
+from ...registry.planning import Wanted
+from ...registry.versioned import Edit, InvalidObject, Stored, View
+from ...zones.fix import Fix
+from ...zones.formats import FORMATS, FileRefused, read_zones, write_zones
+from ...zones.membership import MembershipModel
+from ...zones.policy import ZonePolicyModel
+from ...zones.polygon import PolygonShape
+from ...zones.presence import Box
+from ...zones.zone import UnionModel, ZoneDraft, ZoneModel, compile_shape
+from ..entrance import Identity, Require
+from ..paging import PageQuery, link_next
+from ..problems import FieldError, Problem
+from ..rooms import doors_of, rooms_of
+from .objects import Editing, Reason, Remark, reason_of
+
+__all__ = ["memberships", "policies", "router"]
+
+Reader = Annotated[Identity, Depends(Require(Permission.ZONES_READ))]
+Writer = Annotated[Identity, Depends(Require(Permission.ZONES_WRITE))]
+
+Latitude = Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False)]
+Longitude = Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False)]
+
+MOST_FOUND = 1_000
+MOST_IMPORTED = 20_000
+
+
+class ZoneQuery(PageQuery):
+    """Filters of the list of zones."""
+
+    q: str | None = Field(default=None, max_length=100, description="part of the name or the description")
+    tag: str | None = Field(default=None, max_length=64, description="a tag that it has")
+    bbox: str | None = Field(
+        default=None, max_length=100, description="west,south,east,north: zones whose boxes meet it"
+    )
+
+
+def box_of(text: str) -> Box:
+    """A box from its four numbers. Raises invalid-request."""
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        west = south = east = north = float("nan")
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= north <= 90):
+        detail = "four numbers: west,south,east,north"
+        raise Problem(
+            "invalid-request", errors=[FieldError(parameter="bbox", code="not-a-box", detail=detail)]
+        )
+    return west, south, east, north
+
+
+class _ZoneEditing(Editing):
+    """Zones are listed by place too."""
+
+    # FastAPI reads this signature; nobody calls it through the base class.
+    async def list_objects(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request: Request, response: Response, who: Identity, query: Annotated[ZoneQuery, Query()]
+    ) -> Any:
+        """Zones in order of their names."""
+        rooms, cursors = rooms_of(request), doors_of(request).cursors
+        start = cursors.start(self.plural, query)
+        after = str(start[0]) if start else ""
+        filters = {"tags": query.tag} if query.tag else {}
+        inside: set[int] | None = None
+        if query.bbox:
+            west, south, east, north = box_of(query.bbox)
+            boxes = [(west, south, east, north)]
+            if west > east:  # across 180 degrees
+                boxes = [(west, south, 180.0, north), (-180.0, south, east, north)]
+            inside = {number for box in boxes for number in rooms.zones.index.within(box)}
+        items: list[Stored[ZoneModel]] = []
+        while True:
+            page = await rooms.registry.page(
+                rooms.zone_kinds.zone, after=after, limit=query.limit, filters=filters, q=query.q or ""
+            )
+            found = [one for one in page.items if inside is None or one.number in inside]
+            items += found[: query.limit - len(items)]
+            full = len(items) >= query.limit
+            if full or page.next_after is None:
+                more = page.next_after is not None or (bool(found) and items[-1] is not found[-1])
+                break
+            after = page.next_after
+        cursor = cursors.seal(self.plural, query.filters(), [items[-1].key]) if full and more else None
+        link_next(request, response, cursor)
+        return {"items": [self.show(stored) for stored in items], "next_cursor": cursor}
+
+
+# ------------------------------------------------------------------------------------------------------ without id
+
+
+router = APIRouter(prefix="/zones", tags=["zones"])
+
+
+class ZoneCheckView(BaseModel):
+    """What a drawing is worth."""
+
+    valid: bool
+    problems: list[Remark]
+    mended: list[Remark] = Field(description="put right without changing the shape")
+    vertices: int
+    area_m2: float | None = None
+    boxes: list[tuple[float, float, float, float]] = []
+
+
+@router.post(":validate", response_model=ZoneCheckView)
+async def validate_zone(request: Request, who: Reader, body: ZoneDraft) -> ZoneCheckView:
+    """Say what is wrong with a zone, what would be mended, and how large it is; saves nothing."""
+    rooms = rooms_of(request)
+    model = rooms.zone_kinds.zone.parse(body.model_dump(mode="json"))
+    problems = rooms.zone_kinds.shape_problems(model)
+    mended = [Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in rooms.zone_kinds.mended(model)]
+    view = ZoneCheckView(
+        valid=not problems,
+        problems=[Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in problems],
+        mended=mended,
+        vertices=model.vertices,
+    )
+    if not problems and not isinstance(model.shape, UnionModel):
+        shape = compile_shape(model)
+        view.boxes = shape.boxes()
+        view.area_m2 = shape.area_m2 if isinstance(shape, PolygonShape) else None
+    return view
+
+
+class ContainingView(BaseModel):
+    """A zone that holds a place, or may."""
+
+    id: str
+    name: str
+    state: Literal["in", "partial"]
+    share: float = Field(description="part of the uncertainty that lies inside")
+
+
+class ContainingAnswer(BaseModel):
+    """Zones around a place."""
+
+    items: list[ContainingView]
+    snapshot: int = Field(description="names the state of the index")
+
+
+@router.get(":containing", response_model=ContainingAnswer)
+async def containing(
+    request: Request,
+    who: Reader,
+    lat: Latitude,
+    lon: Longitude,
+    accuracy_m: Annotated[float, Query(ge=0, le=1_000_000)] = 0.0,
+) -> ContainingAnswer:
+    """Zones that hold a place; with an accuracy, those that may hold it too."""
+    zones = rooms_of(request).zones
+    fix = Fix("", lat, lon, accuracy_m, 0, 0, "asked")
+    items: list[ContainingView] = []
+    for number, presence in zones.index.containing(fix, accuracy_m)[:MOST_FOUND]:
+        zone = zones.zones.by_number(number)
+        if zone is not None:
+            state: Literal["in", "partial"] = "in" if presence.share >= 1.0 else "partial"
+            items.append(
+                ContainingView(id=zone.id, name=zone.model.name, state=state, share=round(presence.share, 4))
+            )
+    return ContainingAnswer(items=items, snapshot=zones.index.snapshot)
+
+
+Format = Annotated[Literal["geojson", "kml", "wkt"], Query(description="of the file")]
+
+
+@router.get(":export", response_class=Response)
+async def export_zones(
+    request: Request,
+    who: Reader,
+    format: Format = "geojson",
+    circles: Annotated[Literal["point", "polygon"], Query(description="how circles are written")] = "point",
+) -> Response:
+    """Every zone as a file. In GeoJSON a circle is a Point with the property radius_m."""
+    rooms = rooms_of(request)
+    found: list[Stored[ZoneModel]] = []
+    after = ""
+    while True:
+        page = await rooms.registry.page(rooms.zone_kinds.zone, after=after, limit=1000)
+        found += page.items
+        if page.next_after is None:
+            break
+        after = page.next_after
+    document = write_zones(found, format, circles_as_polygons=circles == "polygon")
+    return Response(document, media_type=FORMATS[format])
+
+
+class ImportedView(BaseModel):
+    """What became of one entry of a file."""
+
+    name: str
+    id: str | None
+    action: Literal["create", "replace", "unchanged"]
+    warnings: list[Remark] = []
+
+
+class ImportAnswer(BaseModel):
+    """What became of a file: all of it or, if anything is wrong, nothing."""
+
+    applied: bool
+    items: list[ImportedView]
+    skipped: list[Remark] = Field(description="entries that are no zones")
+
+
+@router.post(":import", response_model=ImportAnswer)
+async def import_zones(
+    request: Request,
+    who: Writer,
+    format: Format = "geojson",
+    mode: Literal["dry-run", "apply"] = "dry-run",
+    reason: Reason = None,
+) -> ImportAnswer:
+    """Make zones of a file; those with a name that exists replace it. Atomic; dry-run says what would happen."""
+    rooms = rooms_of(request)
+    kind = rooms.zone_kinds.zone
+    try:
+        read = read_zones(await request.body(), format, most=MOST_IMPORTED)
+    except FileRefused as refused:
+        raise Problem("invalid-request", str(refused)) from None
+    unchanged: list[ImportedView] = []
+    values = [(index, kind.parse(body)) for index, body in enumerate(read.zones)]
+
+    def plan(view: View) -> list[Wanted]:
+        unchanged.clear()
+        wanted: list[Wanted] = []
+        for _, value in values:
+            known = view.by_key(kind, value.name)
+            if known is not None and known.value.model_dump() == value.model_dump():
+                unchanged.append(ImportedView(name=value.name, id=known.id, action="unchanged"))
+            else:
+                wanted.append(Wanted(kind, lambda _, v=value: v, known.number if known else 0))
+        return wanted
+
+    async def change(writes: Sequence[Write], dry_run: bool) -> list[Edit[Any]]:
+        return await rooms.registry.change_all(
+            plan, actor=who.owner, reason=reason_of(reason) or "import", dry_run=dry_run, writes=writes
+        )
+
+    try:
+        if mode == "dry-run":
+            edits = await change((), True)
+        else:
+            entry = who.entry("zone.import", reason=reason_of(reason), zones=len(values))
+            async with rooms.audit.entry(entry) as seal:
+                edits = await change(seal(), False)
+    except InvalidObject as error:
+        listed = [FieldError(pointer="#" + p.pointer, code=p.code, detail=p.detail) for p in error.problems]
+        raise Problem(
+            "invalid-request", f"{error.what or 'a zone'} cannot be saved.", errors=listed
+        ) from None
+    return ImportAnswer(
+        applied=mode == "apply",
+        items=[*map(_imported, edits), *unchanged],
+        skipped=[Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in read.skipped],
+    )
+
+
+def _imported(edit: Edit[Any]) -> ImportedView:
+    assert edit.after is not None
+    return ImportedView(
+        name=edit.after.key,
+        id=edit.after.id if edit.before is not None or not edit.dry_run else None,
+        action="replace" if edit.before is not None else "create",
+        warnings=[Remark(pointer=w.pointer, code=w.code, detail=w.detail) for w in edit.warnings],
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- the objects
+
+_ZoneEditing(
+    kind_of=lambda rooms: rooms.zone_kinds.zone,
+    model=ZoneDraft,
+    name="zone",
+    plural="zones",
+    read=Permission.ZONES_READ,
+    write=Permission.ZONES_WRITE,
+).router(router)
+
+policies = Editing(
+    kind_of=lambda rooms: rooms.zone_kinds.policy,
+    model=ZonePolicyModel,
+    name="zone-policy",
+    plural="zone-policies",
+    read=Permission.ZONES_READ,
+    write=Permission.ZONES_WRITE,
+).router()
+
+memberships = Editing(
+    kind_of=lambda rooms: rooms.zone_kinds.membership,
+    model=MembershipModel,
+    name="membership",
+    plural="memberships",
+    read=Permission.ZONES_READ,
+    write=Permission.ZONES_WRITE,
+).router()

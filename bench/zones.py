@@ -1,0 +1,130 @@
+"""What deciding where somebody is costs, as ratios in one run.
+
+Rows: an own circle, an own polygon of 500 vertices with an uncertain fix, "which of 100 000 mixed zones", against one
+geodesic distance of geopy; adding a zone to a live index, and the longest stall of the event loop during a rebuild.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable
+
+from geopy.distance import geodesic
+
+from restante.zones.fix import Fix
+from restante.zones.geometry import CircleShape
+from restante.zones.index import Entry, ZoneIndex
+from restante.zones.members import _LAYOUT
+from restante.zones.packed import Packed
+from restante.zones.polygon import PolygonShape
+from restante.zones.presence import Shape, State
+
+RND = random.Random(20)
+ROUNDS = 5
+MANY = 100_000
+
+
+def fix_at(latitude: float, longitude: float) -> Fix:
+    return Fix("+447700900001", latitude, longitude, 0.0, 0, 0, "push")
+
+
+def best_us(ask: Callable[[Fix], object], fixes: list[Fix]) -> float:
+    """Microseconds a question, best of some rounds: the machine is shared."""
+    best = math.inf
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for fix in fixes:
+            ask(fix)
+        best = min(best, (time.perf_counter() - began) / len(fixes) * 1e6)
+    return best
+
+
+def star(latitude: float, longitude: float, metres: float, corners: int) -> PolygonShape:
+    ring: list[tuple[float, float]] = []
+    for index in range(corners):
+        a, r = 2 * math.pi * index / corners, metres * RND.uniform(0.85, 1) / 111_195
+        ring.append(
+            (longitude + r * math.cos(a) / math.cos(math.radians(latitude)), latitude + r * math.sin(a))
+        )
+    return PolygonShape([[[*ring, ring[0]]]])
+
+
+def mixed(count: int) -> list[Shape]:
+    """Nine circles of 0.5 to 5 km to one town of 50 to 200 vertices, over a continent."""
+    shapes: list[Shape] = []
+    for index in range(count):
+        place = RND.uniform(36, 60), RND.uniform(-10, 30)
+        if index % 10:
+            shapes.append(CircleShape(*place, RND.uniform(500, 5000)))
+        else:
+            shapes.append(star(*place, RND.uniform(1000, 10_000), RND.randrange(50, 200)))
+    return shapes
+
+
+async def stalls(index: ZoneIndex) -> tuple[float, float, float]:
+    """Milliseconds: 50th and 99th percentile of adding a zone live, and the longest stall during rebuilds."""
+    longest, stop = 0.0, asyncio.Event()
+
+    async def heartbeat() -> None:
+        nonlocal longest
+        while not stop.is_set():
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - began - 0.001)
+
+    beat = asyncio.create_task(heartbeat())
+    took: list[float] = []
+    for number in range(MANY, MANY + 400):
+        shape = CircleShape(RND.uniform(36, 60), RND.uniform(-10, 30), 1000)
+        began = time.perf_counter()
+        index.put(number, shape)
+        took.append(time.perf_counter() - began)
+        await asyncio.sleep(0)
+        if number % 100 == 99:
+            while index.settled is not None:
+                await asyncio.sleep(0.005)
+    await index.rebuild()
+    stop.set()
+    await beat
+    took.sort()
+    return took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3, longest * 1e3
+
+
+def main() -> None:
+    """Print the table. Long because a table has many rows."""
+    near = [fix_at(50 + RND.uniform(-0.06, 0.06), 8 + RND.uniform(-0.09, 0.09)) for _ in range(3000)]
+    few = near[:300]
+    geo = best_us(lambda f: geodesic((50.0, 8.0), (f.latitude, f.longitude)), few)
+    circle, town = CircleShape(50.0, 8.0, 3000), star(50.0, 8.0, 4000, 500)
+    rows: list[tuple[str, float, str]] = [("geopy.geodesic, one distance", geo, "")]
+    rows.append(("own circle, with radius", best_us(lambda f: circle.presence(f, 300), near), "1/50"))
+    rows.append(("own polygon, 500 vertices, point", best_us(lambda f: town.presence(f, 0), near), ""))
+    rows.append(("own polygon, 500 vertices, 800 m", best_us(lambda f: town.presence(f, 800), near), "1/4"))
+    partial = [f for f in near if town.presence(f, 800).state is State.PARTIAL]
+    rows.append(("  of these on the border", best_us(lambda f: town.presence(f, 800), partial), ""))
+    shapes = mixed(MANY)
+    began = time.perf_counter()
+    index = ZoneIndex(Entry(number, shape, shape.boxes()) for number, shape in enumerate(shapes))
+    built = time.perf_counter() - began
+    wide = [fix_at(RND.uniform(36, 60), RND.uniform(-10, 30)) for _ in range(3000)]
+    rows.append((f"which of {MANY} zones, point", best_us(lambda f: index.containing(f), wide), "1/5"))
+    packed = Packed(_LAYOUT)
+    packed.load((447700000000 + n, (0, 1, 100, 0, 0, 1000, 0, 0)) for n in range(1_000_000))
+    keys = [447700000000 + RND.randrange(2_000_000) for _ in range(len(near))]
+    rows.append(
+        ("memberships of a number among 1 M", best_us(lambda f: [packed.get(k) for k in keys[:1]], near), "")
+    )
+    print(f"{'question':40} {'µs':>8} {'of geopy':>10} {'target':>7}")
+    for name, us, target in rows:
+        print(f"{name:40} {us:8.2f} {'1/%.1f' % (geo / us):>10} {target:>7}")
+    median, high, stall = asyncio.run(stalls(index))
+    print(f"\nindex of {MANY} built in {built * 1e3:.0f} ms")
+    print(f"adding a zone live: median {median:.3f} ms, p99 {high:.3f} ms (target 5 ms)")
+    print(f"longest stall of the loop during rebuilds: {stall:.1f} ms (target 20 ms)")
+
+
+if __name__ == "__main__":
+    main()

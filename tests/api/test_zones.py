@@ -1,0 +1,307 @@
+"""Home zones at the admin door: objects, drawings, files, numbers, locations, decisions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from live_store import Database
+from rest_center import RestCenter, rest_center
+
+from restante.access.permissions import OperatorRole
+
+CIRCLE = {"kind": "circle", "latitude": 51.5, "longitude": -0.12, "radius_m": 2000}
+OPEN_RING = [[0, 0], [0, 1], [1, 1], [1, 0]]
+POLICY = {"name": "plan", "on_unknown": "open"}
+PHONE = "+447700900001"
+
+Test = Callable[[RestCenter, httpx.AsyncClient], Awaitable[None]]
+
+
+@pytest.fixture
+def at_the_door(live_database: Database) -> Callable[[Test], None]:
+    """`at_the_door(test)` runs `await test(center, client)`."""
+
+    def run(test: Test) -> None:
+        async def main() -> None:
+            async with rest_center(live_database.url) as center, center.client(center.admin_key) as http:
+                await test(center, http)
+
+        asyncio.run(main())
+
+    return run
+
+
+def polygon(*rings: Any) -> dict[str, Any]:
+    return {"kind": "polygon", "geometry": {"type": "Polygon", "coordinates": list(rings)}}
+
+
+def test_the_life_of_a_zone(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        made = await http.post("/admin/zones", json={"name": "home", "shape": CIRCLE, "tags": ["uk"]})
+        assert (made.status_code, made.headers["etag"]) == (201, '"1"')
+        path = f"/admin/zones/{made.json()['id']}"
+        assert (await http.patch(path, json={"tags": []})).status_code == 428
+        patched = await http.patch(path, json={"shape": {"radius_m": 500}}, headers={"If-Match": '"1"'})
+        assert patched.json()["shape"]["radius_m"] == 500
+        assert (await http.patch(path, json={}, headers={"If-Match": '"1"'})).status_code == 412
+        back = await http.post(f"{path}:rollback?to_version=1", headers={"If-Match": '"2"'})
+        assert (back.json()["shape"]["radius_m"], back.json()["version"]) == (2000, 3)
+        assert center.rooms.zones.index.containing is not None
+        found = (await http.get("/admin/zones:containing?lat=51.51&lon=-0.12")).json()
+        assert [(one["name"], one["state"]) for one in found["items"]] == [("home", "in")]
+        edge = (await http.get("/admin/zones:containing?lat=51.5179&lon=-0.12&accuracy_m=300")).json()[
+            "items"
+        ]
+        assert edge[0]["state"] == "partial"
+        assert 0.3 < edge[0]["share"] < 0.7
+        assert (await http.get("/admin/zones:containing?lat=95&lon=0")).status_code == 422
+
+    at_the_door(run)
+
+
+def test_a_wrong_drawing_names_its_coordinate(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        bow_tie = polygon([[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]])
+        refused = await http.post("/admin/zones", json={"name": "bow", "shape": bow_tie})
+        assert refused.status_code == 422
+        [error] = refused.json()["errors"]
+        assert error["pointer"] == "#/shape/geometry/coordinates"
+        assert (error["code"], "[0.5, 0.5]" in error["detail"]) == ("self-intersection", True)
+        north = polygon([[0, 0], [1, 0], [1, 91], [0, 0]])
+        refused = await http.post("/admin/zones", json={"name": "n", "shape": north})
+        assert refused.json()["errors"][0]["pointer"] == "#/shape/geometry/coordinates/0/2"
+        mended = await http.post("/admin/zones", json={"name": "open", "shape": polygon(OPEN_RING)})
+        assert mended.status_code == 201
+        assert {one["code"] for one in mended.json()["warnings"]} == {"ring-closed", "ring-turned"}
+        assert mended.json()["shape"]["geometry"]["coordinates"][0][1] == [1, 0]
+        checked = (await http.post("/admin/zones:validate", json={"name": "x", "shape": bow_tie})).json()
+        assert (checked["valid"], checked["problems"][0]["code"]) == (False, "self-intersection")
+        good = (
+            await http.post("/admin/zones:validate", json={"name": "x", "shape": polygon(OPEN_RING)})
+        ).json()
+        assert (good["valid"], good["vertices"], len(good["mended"])) == (True, 5, 2)
+        assert good["area_m2"] == pytest.approx(1.236e10, rel=0.01)
+
+    at_the_door(run)
+
+
+def test_lists_by_place_and_tag(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        for index in range(9):
+            shape = {**CIRCLE, "longitude": index * 10.0}
+            body = {"name": f"z{index}", "shape": shape, "tags": ["odd"] if index % 2 else []}
+            assert (await http.post("/admin/zones", json=body)).status_code == 201
+        fiji = {**CIRCLE, "latitude": -17, "longitude": 179.99}
+        await http.post("/admin/zones", json={"name": "fiji", "shape": fiji})
+
+        async def names(query: str) -> list[str]:
+            found: list[str] = []
+            cursor = ""
+            while True:
+                page = (await http.get(f"/admin/zones?limit=2{query}{cursor}")).json()
+                found += [one["name"] for one in page["items"]]
+                if page["next_cursor"] is None:
+                    return found
+                cursor = f"&cursor={page['next_cursor']}"
+
+        assert await names("&bbox=-1,50,35,53") == ["z0", "z1", "z2", "z3"]
+        assert await names("&tag=odd") == ["z1", "z3", "z5", "z7"]
+        assert await names("&tag=odd&bbox=25,50,75,53") == ["z3", "z5", "z7"]
+        assert await names("&bbox=179.995,-18,-179.9,-16") == ["fiji"]
+        assert await names("&bbox=100,0,101,1") == []
+        assert (await http.get("/admin/zones?bbox=1,2,3")).status_code == 422
+
+    at_the_door(run)
+
+
+def test_what_refers_to_each_other_stays_together(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        zone = (await http.post("/admin/zones", json={"name": "home", "shape": CIRCLE})).json()
+        assert (await http.post("/admin/zone-policies", json={"name": "p"})).status_code == 422
+        policy = await http.post("/admin/zone-policies", json={**POLICY, "visibility": "specific"})
+        assert [one["code"] for one in policy.json()["warnings"]] == ["tells-where"]
+        lost = {"name": "m", "subject": "*", "zones": ["nowhere"], "policy": "nothing"}
+        errors = (await http.post("/admin/memberships", json=lost)).json()["errors"]
+        assert {one["code"] for one in errors} == {"no-such-zone", "no-such-policy"}
+        bound = {"name": "m", "subject": "+4477*", "zones": ["home"], "policy": "plan"}
+        assert (await http.post("/admin/memberships", json=bound)).status_code == 201
+        refused = await http.delete(f"/admin/zones/{zone['id']}", headers={"If-Match": '"1"'})
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, "zone-in-use")
+        gone = await http.delete(f"/admin/zone-policies/{policy.json()['id']}", headers={"If-Match": '"1"'})
+        assert gone.json()["errors"][0]["code"] == "policy-in-use"
+        union = {"name": "both", "shape": {"kind": "union", "zones": ["home", "both"]}}
+        assert (await http.post("/admin/zones", json=union)).status_code == 422
+
+    at_the_door(run)
+
+
+@pytest.mark.parametrize("format", ["geojson", "kml", "wkt"])
+def test_files_go_out_and_come_back(at_the_door, format: str) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        ring = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
+        hole = [[0.4, 0.4], [0.4, 0.6], [0.6, 0.6], [0.4, 0.4]]
+        await http.post(
+            "/admin/zones",
+            json={
+                "name": "A & B <1>".replace("&", "-").replace("<1>", "1"),
+                "shape": polygon(ring, hole),
+                "tags": ["t"],
+            },
+        )
+        await http.post("/admin/zones", json={"name": "round", "shape": CIRCLE})
+        await http.post(
+            "/admin/zones", json={"name": "cells", "shape": {"kind": "cells", "cells": ["262-02-1-*"]}}
+        )
+        exported = await http.get(f"/admin/zones:export?format={format}")
+        assert exported.status_code == 200
+        url = f"/admin/zones:import?format={format}"
+        again = (await http.post(url, content=exported.content)).json()
+        assert not again["applied"]
+        actions = {one["name"]: one["action"] for one in again["items"]}
+        assert actions["A - B 1"] in ("unchanged", "replace")
+        if format == "geojson":
+            assert set(actions.values()) == {"unchanged"}
+            assert len(actions) == 3
+        moved = exported.content.replace(b"A - B 1", b"fresh")
+        applied = (await http.post(f"{url}&mode=apply", content=moved)).json()
+        assert applied["applied"]
+        assert "create" in [one["action"] for one in applied["items"] if one["name"] == "fresh"]
+        listed = (await http.get("/admin/zones?q=fresh")).json()["items"]
+        assert listed[0]["shape"]["geometry"]["coordinates"][0][0] == [0, 0]
+        broken = await http.post(f"{url}&mode=apply", content=b"{<not a file")
+        assert broken.status_code == 422
+        assert (await http.get("/admin/audit?limit=5")).json()["items"][0]["action"] == "zone.import"
+
+    at_the_door(run)
+
+
+def test_an_import_is_all_or_nothing(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        def feature(name: str, ring: Any) -> dict[str, Any]:
+            geometry = {"type": "Polygon", "coordinates": [ring]}
+            return {"type": "Feature", "properties": {"name": name}, "geometry": geometry}
+
+        line = {"type": "Feature", "properties": {}, "geometry": {"type": "LineString", "coordinates": []}}
+        good = feature("good", [[0, 0], [1, 0], [1, 1], [0, 0]])
+        bad = feature("bad", [[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]])
+        document = {"type": "FeatureCollection", "features": [good, line, bad]}
+        refused = await http.post("/admin/zones:import?mode=apply", json=document)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["code"] == "self-intersection"
+        assert (await http.get("/admin/zones")).json()["items"] == []
+        document["features"] = [good, line]
+        taken = (await http.post("/admin/zones:import?mode=apply", json=document)).json()
+        assert ([one["name"] for one in taken["items"]], len(taken["skipped"])) == (["good"], 1)
+        evil = b'<?xml version="1.0"?><!DOCTYPE kml [<!ENTITY a "b">]><kml>&a;</kml>'
+        assert (await http.post("/admin/zones:import?format=kml", content=evil)).status_code == 422
+
+    at_the_door(run)
+
+
+def test_locations_are_told_read_and_forgotten(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        path = f"/admin/locations/{PHONE}"
+        assert (await http.get(path)).status_code == 404
+        told = {"latitude": 51.5, "longitude": -0.12, "accuracy_m": 30, "plmn": "23410"}
+        assert (await http.put(path, json=told)).status_code == 204
+        found = (await http.get(path, headers={"X-Reason": "ticket 7"})).json()
+        assert (found["latitude"], found["accuracy_m"], found["source"]) == (51.5, 30, "push")
+        row = (await http.get("/admin/audit?limit=1")).json()["items"][0]
+        assert (row["action"], row["target"], row["reason"]) == ("location.read", PHONE, "ticket 7")
+        for wrong in (
+            {"latitude": 1},
+            {},
+            {"latitude": 1, "longitude": 1},
+            {"cell": "x"},
+            {**told, "latitude": 91},
+        ):
+            assert (await http.put(path, json=wrong)).status_code == 422
+        future = await http.put(path, json={**told, "measured_at": "2100-01-01T00:00:00Z"})
+        assert future.json()["errors"][0]["code"] == "location-refused"
+        many = [{**told, "msisdn": f"+44770090{n:04}"} for n in range(100)]
+        assert (await http.post("/admin/locations", json=many)).json() == {"kept": 100}
+        cells = "mcc,mnc,area,cell,lat,lon,range\n262,2,852,2521,50.17,10.94,900\n262,2,852,x,1,1,1\n"
+        loaded = (await http.post("/admin/cells:import?source=op", content=cells)).json()
+        assert (loaded["taken"], loaded["refused"], loaded["refusals"][0]["line"]) == (1, 1, 3)
+        assert (await http.put(path, json={"cell": "262-02-852-2521"})).status_code == 204
+        found = (await http.get(path)).json()
+        assert (round(found["latitude"], 7), found["accuracy_m"], found["cell"]) == (
+            50.17,
+            900,
+            "262-02-852-2521",
+        )
+        assert (await http.delete(path)).status_code == 204
+        assert (await http.get(path)).status_code == 404
+
+    at_the_door(run)
+
+
+def test_who_may_see_where_somebody_is(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        await http.put(f"/admin/locations/{PHONE}", json={"latitude": 1, "longitude": 1, "accuracy_m": 9})
+        key = await center.operator(OperatorRole.OPERATOR)
+        async with center.client(key) as operator:
+            assert (await operator.get(f"/admin/locations/{PHONE}")).status_code == 403
+            body = {"from": "@Shop", "to": PHONE}
+            assert (await operator.post("/admin/decisions:explain", json=body)).status_code == 403
+            assert (await operator.get("/admin/decisions")).status_code == 200
+        viewer = await center.operator(OperatorRole.VIEWER)
+        async with center.client(viewer) as looking:
+            assert (await looking.get("/admin/zones")).status_code == 200
+            assert (
+                await looking.post("/admin/zones", json={"name": "a", "shape": CIRCLE})
+            ).status_code == 403
+
+    at_the_door(run)
+
+
+def test_zones_of_one_number_and_groups(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        await http.post("/admin/zones", json={"name": "home", "shape": CIRCLE})
+        await http.post("/admin/zone-policies", json=POLICY)
+        path = f"/admin/numbers/{PHONE}/zones"
+        own = {"circle": {"latitude": 51.5, "longitude": -0.12, "radius_m": 700}, "policy": "plan"}
+        given = {"zones": [{"zone": "home", "policy": "plan", "priority": 7}, own]}
+        put = await http.put(path, json=given)
+        assert put.status_code == 200
+        zones = (await http.get(path)).json()["zones"]
+        assert [(one["zone"], one["priority"]) for one in zones] == [("home", 7), (None, 100)]
+        assert zones[1]["circle"] == own["circle"]
+        for wrong in ({"policy": "plan"}, {"zone": "x", "policy": "plan"}, {"zone": "home", "policy": "x"}):
+            assert (await http.put(path, json={"zones": [wrong]})).status_code == 422
+        assert (await http.put(path, json={"zones": []})).json() == {"zones": []}
+        group = "/admin/groups/kids"
+        assert (await http.post(group, json={"add": [PHONE, "+447700900002"]})).status_code == 200
+        await http.post(group, json={"remove": [PHONE]})
+        assert (await http.get(group)).json()["items"] == ["+447700900002"]
+        assert center.rooms.zones.members.groups_of("+447700900002") == ["kids"]
+
+    at_the_door(run)
+
+
+def test_decisions_are_explained(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        await http.post("/admin/zones", json={"name": "home", "shape": CIRCLE})
+        await http.post("/admin/zone-policies", json=POLICY)
+        bound = {"name": "m", "subject": "*", "zones": ["home"], "policy": "plan"}
+        await http.post("/admin/memberships", json=bound)
+        body = {"from": "@Shop", "to": PHONE, "recipient_at": {"latitude": 51.5, "longitude": -0.12}}
+        [step] = (await http.post("/admin/decisions:explain", json=body)).json()["steps"]
+        assert (step["state"], step["act"], step["zones"][0]["state"]) == ("in", "pass", "in")
+        [step] = (await http.post("/admin/decisions:explain", json={"from": "@Shop", "to": PHONE})).json()[
+            "steps"
+        ]
+        assert (step["state"], step["reason"]) == ("unknown", "no-location")
+        empty = (await http.get(f"/admin/decisions?msisdn={PHONE}")).json()
+        assert empty == {"items": [], "next_before": None}
+        span = {"since": "2020-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z"}
+        done = (await http.post("/admin/decisions:simulate", json=span)).json()
+        assert (done["decisions"], done["finished"]) == (0, True)
+        unknown = await http.post("/admin/decisions:simulate", json={**span, "policies": [{"name": "x"}]})
+        assert unknown.status_code == 422
+
+    at_the_door(run)

@@ -1,0 +1,248 @@
+"""Zones as files: GeoJSON, KML, WKT.
+
+In charge of: reading a file into the bodies of zones, and writing zones. Not in charge of: whether a drawing is valid
+(`validation.py`, when it becomes a zone), saving (`api/admin/zones.py`).
+
+A circle has no form in any of the three: in GeoJSON it is a Point with the property `radius_m`, elsewhere a polygon.
+Lists of cells and unions are properties of a feature without geometry. Everything that a zone has beside its shape
+travels in the feature's properties, so that an export can be imported again. Sources: RFC 7946; OGC KML 2.3 §10; OGC
+Simple Features §7 (WKT).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+from xml.sax.saxutils import escape
+
+import shapely
+
+from ..registry.documents import Problem
+from ..registry.versioned import Stored
+from .geometry import circle_outline
+from .xml_tree import Element, XmlRefused, parse_xml
+from .zone import CircleModel, PolygonModel, ZoneModel
+
+__all__ = ["FORMATS", "FileRefused", "ReadZones", "read_zones", "write_zones"]
+
+Format = Literal["geojson", "kml", "wkt"]
+
+#: Media types.
+FORMATS: Mapping[str, str] = {
+    "geojson": "application/geo+json",
+    "kml": "application/vnd.google-earth.kml+xml",
+    "wkt": "text/plain; charset=utf-8",
+}
+
+#: What a zone has beside its name and shape.
+PROPERTIES = ("description", "tags", "time_zone", "windows", "valid_from", "valid_to", "enabled")
+
+
+class FileRefused(ValueError):
+    """The file as a whole cannot be read; the text says why."""
+
+
+@dataclass(slots=True)
+class ReadZones:
+    """What a file holds."""
+
+    zones: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  #: bodies of zones
+    skipped: list[Problem] = field(default_factory=list[Problem])  #: entries that are none
+
+    def skip(self, index: int, why: str) -> None:
+        """Leave an entry out."""
+        self.skipped.append(Problem(f"/{index}", "not-a-zone", why))
+
+
+def read_zones(document: bytes, format: Format, *, most: int) -> ReadZones:
+    """Read a file; `most` entries. Raises FileRefused."""
+    found = ReadZones()
+    entries = {"geojson": _from_geojson, "kml": _from_kml, "wkt": _from_wkt}[format](document)
+    for index, entry in enumerate(entries):
+        if index >= most:
+            raise FileRefused(f"more than {most} entries")
+        name, shape, properties = entry
+        if shape is None:
+            found.skip(index, "neither a polygon, nor a point with radius_m, nor cells or zones")
+            continue
+        kept = {key: properties[key] for key in PROPERTIES if key in properties}
+        found.zones.append({"name": name or f"Imported {index + 1}", "shape": shape, **kept})
+    names = [zone["name"] for zone in found.zones]
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set[str]()
+    if twice:
+        raise FileRefused(f"the name {min(twice)} stands there more than once")
+    return found
+
+
+Entry = tuple[str, "dict[str, Any] | None", Mapping[str, Any]]
+
+
+def _from_geojson(document: bytes) -> Iterator[Entry]:
+    try:
+        parsed: Any = json.loads(document)
+    except (ValueError, RecursionError):
+        raise FileRefused("not JSON") from None
+    features: Any = [parsed]
+    if isinstance(parsed, dict) and parsed.get("type") == "FeatureCollection":  # type: ignore[union-attr]  # a dict
+        features = cast("dict[str, Any]", parsed).get("features")
+    if not isinstance(features, list):
+        raise FileRefused("not a FeatureCollection")
+    for feature in cast("list[Any]", features):
+        if not isinstance(feature, dict):
+            yield "", None, {}
+            continue
+        facts = cast("dict[str, Any]", feature)
+        properties: Any = facts.get("properties") or {}
+        geometry: Any = facts.get("geometry") if facts.get("type") == "Feature" else facts
+        if not isinstance(properties, dict):
+            properties = {}
+        known = cast("dict[str, Any]", properties)
+        yield str(known.get("name", "")), _shape_of(geometry, known), known
+
+
+def _shape_of(geometry: Any, properties: Mapping[str, Any]) -> dict[str, Any] | None:
+    if isinstance(properties.get("cells"), list):
+        return {"kind": "cells", "cells": properties["cells"]}
+    if isinstance(properties.get("zones"), list):
+        return {"kind": "union", "zones": properties["zones"]}
+    if not isinstance(geometry, dict):
+        return None
+    facts = cast("dict[str, Any]", geometry)
+    kind, coordinates = facts.get("type"), facts.get("coordinates")
+    if kind in ("Polygon", "MultiPolygon"):
+        return {"kind": "polygon", "geometry": {"type": kind, "coordinates": coordinates}}
+    if kind == "Point" and "radius_m" in properties and isinstance(coordinates, list):
+        place = cast("list[Any]", coordinates)
+        if len(place) >= 2:
+            return {
+                "kind": "circle", "longitude": place[0], "latitude": place[1], "radius_m": properties["radius_m"],
+            }  # fmt: skip
+    return None
+
+
+def _from_kml(document: bytes) -> Iterator[Entry]:
+    try:
+        root = parse_xml(document)
+    except XmlRefused as refused:
+        raise FileRefused(str(refused)) from None
+    if root.name != "kml":
+        raise FileRefused("the root element is not kml")
+    for placemark in root.all("Placemark"):
+        polygons = [_kml_polygon(polygon) for polygon in placemark.all("Polygon")]
+        name = placemark.text_of("name")
+        properties = {"description": placemark.text_of("description")[:500]}
+        shape: dict[str, Any] | None = None
+        if polygons:
+            one = len(polygons) == 1
+            geometry = {
+                "type": "Polygon" if one else "MultiPolygon",
+                "coordinates": polygons[0] if one else polygons,
+            }
+            shape = {"kind": "polygon", "geometry": geometry}
+        yield name, shape, properties
+
+
+def _kml_polygon(polygon: Element) -> list[list[list[float]]]:
+    rings: list[list[list[float]]] = []
+    for border in ("outerBoundaryIs", "innerBoundaryIs"):
+        for element in polygon.all(border):
+            rings.append([_kml_position(text) for text in element.text_of("coordinates").split()])
+    return rings
+
+
+def _kml_position(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")[:2]]
+    except ValueError:
+        raise FileRefused(f"not a position: {text[:40]}") from None
+
+
+def _from_wkt(document: bytes) -> Iterator[Entry]:
+    """One geometry a line, with a name and a tab before it if it has one."""
+    try:
+        text = document.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileRefused("not UTF-8") from None
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, written = line.rpartition("\t")
+        try:
+            geometry = shapely.from_wkt(written.strip())
+        except shapely.errors.ShapelyError as error:
+            raise FileRefused(f"not WKT: {str(error)[:100]}") from None
+        yield name.strip(), _shape_of(json.loads(shapely.to_geojson(geometry)), {}), {}
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def write_zones(
+    zones: Iterable[Stored[ZoneModel]], format: Format, *, circles_as_polygons: bool = False
+) -> bytes:
+    """A file of zones. What a format cannot hold is left out of it: cells and unions of KML and WKT."""
+    if format == "geojson":
+        features = [_feature(zone, circles_as_polygons) for zone in zones]
+        return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False).encode()
+    drawn = [(zone, geometry) for zone in zones if (geometry := _outline(zone.value)) is not None]
+    if format == "wkt":
+        lines = [
+            f"{zone.key}\t{shapely.to_wkt(_made(geometry), rounding_precision=7)}" for zone, geometry in drawn
+        ]
+        return "".join(line + "\n" for line in lines).encode()
+    marks = [_placemark(zone, geometry) for zone, geometry in drawn]
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n'
+    return (head + "".join(marks) + "</Document></kml>\n").encode()
+
+
+def _feature(stored: Stored[ZoneModel], circles_as_polygons: bool) -> dict[str, Any]:
+    body = stored.body()
+    properties = {"name": stored.key, **{key: body[key] for key in PROPERTIES}, "version": stored.version}
+    shape = stored.value.shape
+    geometry: dict[str, Any] | None = None
+    if isinstance(shape, PolygonModel):
+        geometry = shape.geometry
+    elif isinstance(shape, CircleModel):
+        properties["radius_m"] = shape.radius_m
+        geometry = {"type": "Point", "coordinates": [shape.longitude, shape.latitude]}
+        if circles_as_polygons:
+            geometry = _outline(stored.value)
+    else:
+        properties[shape.kind if shape.kind == "cells" else "zones"] = body["shape"][
+            "cells" if shape.kind == "cells" else "zones"
+        ]
+    return {"type": "Feature", "id": stored.id, "geometry": geometry, "properties": properties}
+
+
+def _outline(model: ZoneModel) -> dict[str, Any] | None:
+    shape = model.shape
+    if isinstance(shape, PolygonModel):
+        return shape.geometry
+    if isinstance(shape, CircleModel):
+        ring = circle_outline(shape.latitude, shape.longitude, shape.radius_m)
+        return {"type": "Polygon", "coordinates": [[list(place) for place in reversed(ring)]]}
+    return None
+
+
+def _made(geometry: Mapping[str, Any]) -> Any:
+    return shapely.from_geojson(json.dumps(geometry))
+
+
+def _placemark(stored: Stored[ZoneModel], geometry: Mapping[str, Any]) -> str:
+    coordinates: Sequence[Any] = geometry["coordinates"]
+    polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
+    drawn = "".join(_kml_rings(polygon) for polygon in polygons)
+    many = f"<MultiGeometry>{drawn}</MultiGeometry>" if len(polygons) > 1 else drawn
+    description = escape(stored.value.description)
+    return f"<Placemark><name>{escape(stored.key)}</name><description>{description}</description>{many}</Placemark>\n"
+
+
+def _kml_rings(polygon: Sequence[Any]) -> str:
+    parts: list[str] = []
+    for index, ring in enumerate(polygon):
+        border = "innerBoundaryIs" if index else "outerBoundaryIs"
+        places = " ".join(f"{lon:.7f},{lat:.7f}" for lon, lat in ring)
+        parts.append(f"<{border}><LinearRing><coordinates>{places}</coordinates></LinearRing></{border}>")
+    return f"<Polygon>{''.join(parts)}</Polygon>"

@@ -143,6 +143,10 @@ class Client:
         headers = {"Content-Type": content_type} | ({"X-Reason": reason} if reason else {})
         return self._decoded(self._request("POST", path, content=content, headers=headers))
 
+    def download(self, path: str) -> bytes:
+        """GET octets."""
+        return self._request("GET", path).content
+
     def _change(
         self,
         method: str,

@@ -17,6 +17,7 @@ from . import (
     doctor,
     esme,
     init,
+    location,
     mailbox,
     range,
     route,
@@ -25,6 +26,7 @@ from . import (
     subscriber,
     top,
     trace,
+    zone,
 )
 
 __all__ = ["app", "main"]
@@ -64,6 +66,8 @@ app.add_typer(route.app, name="route")
 app.add_typer(range.app, name="range")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(mailbox.app, name="mailbox")
+app.add_typer(zone.app, name="zone")
+app.add_typer(location.app, name="location")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,109 @@
+"""Home zones over real SMPP: inside, outside, unknown, bypass, hold and release in order with a restart in between."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_center import RunningCenter, running_center
+from simulated_phone import phone_network
+from smpplib_esme import Esme, esme
+from waiting import eventually
+
+PASSWORD = "wisteria"
+HOME = {"latitude": 51.5, "longitude": -0.12, "accuracy_m": 30}
+AWAY = {"latitude": 52.5, "longitude": -1.9, "accuracy_m": 30}
+CIRCLE = {"kind": "circle", "latitude": 51.5, "longitude": -0.12, "radius_m": 2000}
+
+
+def submit(app: Esme, number: str, text: str, **fields: object) -> Any:
+    given: dict[str, object] = {
+        "source_addr_ton": 5,
+        "source_addr": "Shop",
+        "dest_addr_ton": 1,
+        "dest_addr_npi": 1,
+        "destination_addr": number,
+        "short_message": text.encode(),
+        "registered_delivery": 1,
+    }
+    return app.ask("submit_sm", **(given | fields))
+
+
+def draw(center: RunningCenter, number: str, **policy: object) -> None:
+    """A zone, a policy of the number's own, and the membership."""
+    name = f"plan {number}"
+    center.call("POST", "/zone-policies", {"name": name, "on_unknown": "open", **policy})
+    zones = [{"zone": "home", "policy": name}]
+    center.call("PUT", f"/numbers/+{number}/zones", {"zones": zones})
+
+
+def at(center: RunningCenter, number: str, place: dict[str, object]) -> None:
+    center.call("PUT", f"/locations/+{number}", place)
+
+
+def final(center: RunningCenter, id: str) -> str:
+    return str(
+        eventually(lambda: re.search(r"^(delivered|rejected|expired)", center.message(id)["state"]))[0]
+    )
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_day_of_a_home_zone(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> None:
+    """Long because it is one story. The numbers: 1 specific, 2 generic, 3 hold, 4 unknown."""
+    settings: dict[str, object] = {}
+    if database == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
+        settings = {"store.url": url, "store.durability": "process-crash-only"}
+    one, two, three, four = (f"44770090000{n}" for n in range(1, 5))
+    with running_center(tmp_path / "center", settings) as center:
+        center.add_account("app", PASSWORD, sources=["*"])
+        center.add_account("msc", PASSWORD, role="switch")
+        center.add_range("+4477")
+        center.add_route("handsets", prefix="+4477", target="account", account="msc")
+        center.call("POST", "/zones", {"name": "home", "shape": CIRCLE})
+        draw(center, one, visibility="specific", bypass_service_types=["CARE"])
+        draw(center, two)
+        draw(center, three, on_outside="hold")
+        draw(center, four, on_unknown="closed", visibility="specific")
+        with phone_network(center.smpp_port, "msc", PASSWORD) as phone:
+            with esme(center.smpp_port, "transceiver", "app", PASSWORD) as app:
+                for number in (one, two, three):
+                    at(center, number, HOME)
+                    assert submit(app, number, "inside").status == 0
+                    eventually(lambda number=number: phone.texts(number) == ["inside"], "inside")
+                    assert b"stat:DELIVRD" in app.next_delivered().short_message
+                    at(center, number, AWAY)
+                rejected = submit(app, one, "outside").message_id.decode()
+                assert final(center, rejected) == "rejected"
+                assert b"stat:REJECTD" in app.next_delivered().short_message
+                assert submit(app, one, "care", service_type="CARE").status == 0
+                eventually(lambda: phone.texts(one) == ["inside", "care"], "bypass")
+                app.next_delivered()
+                withheld = submit(app, two, "outside").message_id.decode()
+                unknown = submit(app, four, "nowhere").message_id.decode()
+                assert final(center, unknown) == "rejected"
+                held = [submit(app, three, f"held {n}").message_id.decode() for n in range(5)]
+                events = [
+                    event["kind"] for event in center.call("GET", f"/messages/{held[0]}/trace")["events"]
+                ]
+                assert "held" in events
+            center.kill()
+            center.start()
+            assert phone.texts(three) == ["inside"]
+            eventually(lambda: center.metric("restante_smpp_binds") or True)
+            at(center, three, HOME)
+            at(center, two, HOME)
+            expected = ["inside", *(f"held {n}" for n in range(5))]
+            eventually(lambda: phone.texts(three) == expected, "released in order", seconds=60)
+            assert phone.texts(two) == ["inside"]
+            assert center.message(withheld)["state"] == "enroute"
+            log = center.call("GET", f"/decisions?msisdn={three}&state=in&limit=10")["items"]
+            assert len(log) >= 5
+            facts = center.call("POST", "/decisions:explain", {"from": "@Shop", "to": f"+{three}"})
+            assert facts["steps"][0]["act"] == "pass"
+            span = {"since": "2020-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"}
+            again = center.call("POST", "/decisions:simulate", span)
+            assert (again["same"], again["changed"]) == (again["decisions"], [])
+            assert again["before"]["block"] >= 3

@@ -267,7 +267,11 @@ async def rest_center(
     for kind in found:
         registry.register(kind)
     zone_kinds = ZoneKinds()
-    drawn = [registry.register(kind) for kind in (zone_kinds.zone, zone_kinds.policy, zone_kinds.membership)]
+    drawn: list[Any] = [
+        registry.register(zone_kinds.zone),
+        registry.register(zone_kinds.policy),
+        registry.register(zone_kinds.membership),
+    ]
     await registry.open()
     subscribers, binds, outlet, delivery, submission, box, holding = await _path(
         store, registry, found, ranges

@@ -267,7 +267,7 @@ async def rest_center(
     for kind in found:
         registry.register(kind)
     zone_kinds = ZoneKinds()
-    drawn: list[Any] = [
+    drawn: list[object] = [
         registry.register(zone_kinds.zone),
         registry.register(zone_kinds.policy),
         registry.register(zone_kinds.membership),

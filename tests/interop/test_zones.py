@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ def draw(center: RunningCenter, number: str, **policy: object) -> None:
     center.call("PUT", f"/numbers/+{number}/zones", {"zones": zones})
 
 
-def at(center: RunningCenter, number: str, place: dict[str, object]) -> None:
+def at(center: RunningCenter, number: str, place: Mapping[str, object]) -> None:
     center.call("PUT", f"/locations/+{number}", place)
 
 
 def final(center: RunningCenter, id: str) -> str:
-    return str(
-        eventually(lambda: re.search(r"^(delivered|rejected|expired)", center.message(id)["state"]))[0]
-    )
+    found = eventually(lambda: re.search(r"^(delivered|rejected|expired)", center.message(id)["state"]))
+    assert found is not None
+    return found[0]
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])

@@ -23,7 +23,7 @@ from restante.zones.polygon import PolygonShape
 from restante.zones.presence import Shape, State
 
 RND = random.Random(20)
-ROUNDS = 5
+ROUNDS = 9
 MANY = 100_000
 
 

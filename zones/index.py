@@ -13,7 +13,7 @@ costs several times as much.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,6 +28,8 @@ __all__ = ["Entry", "ZoneIndex"]
 
 #: Overlay entries that start a new tree; each costs about a tenth of a microsecond per question.
 REBUILD_FROM = 128
+#: Boxes of one tree: building one takes some milliseconds.
+TILE = 10_000
 #: New boxes made at once.
 CHUNK = 1_000
 
@@ -42,34 +44,57 @@ class Entry:
 
 
 @dataclass(slots=True)
-class _Tree:
+class _Tile:
+    """The zones of a stripe of longitudes."""
+
     tree: shapely.STRtree
     boxes: NDArray[np.object_]
     entries: list[Entry]  #: by position in the tree; a zone with two boxes stands there twice
+    around: Box  #: all of them
 
 
-def _build(base: _Tree | None, stale: Set[int], news: Sequence[Entry]) -> _Tree:
-    """A tree of what still counts in `base`, and of news; run it on another thread.
+_Base = list[_Tile]
 
-    Boxes that exist are used again, and new ones made in small groups: each step that no other thread can interrupt
-    is short, or the event loop would stand still meanwhile.
+
+def _build(base: _Base, stale: Set[int], news: Sequence[Entry]) -> _Base:
+    """The tiles of what still counts in `base`, and of news; run it on another thread.
+
+    No other thread runs while a tree is built, the event loop least of all: so trees are kept small, boxes that exist
+    are used again, and new ones are made a few at a time.
     """
     entries: list[Entry] = []
-    parts: list[NDArray[np.object_]] = []
-    if base is not None:
-        kept = [at for at, entry in enumerate(base.entries) if entry.number not in stale]
-        entries = [base.entries[at] for at in kept]
-        parts.append(base.boxes[kept] if kept else base.boxes[:0])
+    parts: list[NDArray[np.object_]] = [np.empty(0, dtype=object)]
+    for tile in base:
+        kept = [at for at, entry in enumerate(tile.entries) if entry.number not in stale]
+        entries += [tile.entries[at] for at in kept]
+        parts.append(tile.boxes[np.asarray(kept, dtype=np.int64)])
     for start in range(0, len(news), CHUNK):
         chunk = news[start : start + CHUNK]
         entries += [entry for entry in chunk for _ in entry.boxes]
         corners = np.array([box for entry in chunk for box in entry.boxes], dtype=np.float64).reshape(-1, 4)
         made: Any = shapely.box(corners[:, 0], corners[:, 1], corners[:, 2], corners[:, 3])
         parts.append(np.asarray(made, dtype=object))
-    boxes: NDArray[np.object_] = np.concatenate(parts) if parts else np.empty(0, dtype=object)
-    tree = shapely.STRtree(cast("Any", boxes))
+    boxes: NDArray[np.object_] = np.concatenate(parts)
+    bounds_of = cast("Callable[[Any], NDArray[np.float64]]", shapely.bounds)
+    bounds = [bounds_of(boxes[at : at + CHUNK]) for at in range(0, len(boxes), CHUNK)]
+    corners = np.concatenate(bounds) if bounds else np.empty((0, 4))
+    order = np.argsort(corners[:, 0] + corners[:, 2], kind="stable")
+    starts = range(0, len(order), TILE)
+    return [_tile(boxes, entries, corners, order[start : start + TILE]) for start in starts]
+
+
+def _tile(
+    boxes: NDArray[np.object_],
+    entries: Sequence[Entry],
+    corners: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+) -> _Tile:
+    mine, own = boxes[chosen], corners[chosen]
+    tree = shapely.STRtree(cast("Any", mine))
     tree.query(shapely.Point(0, 0))  # GEOS sorts the tree at the first question: let it be this one
-    return _Tree(tree, boxes, entries)
+    low, high = own.min(axis=0), own.max(axis=0)
+    around = (float(low[0]), float(low[1]), float(high[2]), float(high[3]))
+    return _Tile(tree, mine, [entries[at] for at in chosen.tolist()], around)
 
 
 class ZoneIndex:
@@ -78,10 +103,11 @@ class ZoneIndex:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Build at once; later changes go through `put` and `remove`."""
         self._entries: dict[int, Entry] = {entry.number: entry for entry in entries}
-        self._base = _build(None, frozenset(), list(self._entries.values()))
+        self._base = _build([], frozenset(), list(self._entries.values()))
         self._overlay: dict[int, Entry] = {}
         self._stale: set[int] = set()  # numbers whose entry in the tree does not count any more
         self._building: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
         self.snapshot = 0  #: counts changes; decisions name it
 
     def __len__(self) -> int:
@@ -122,23 +148,31 @@ class ZoneIndex:
 
     def within(self, box: Box) -> list[int]:
         """Numbers of zones whose boxes meet a box."""
-        west, south, east, north = box
-        hit = self._base.tree.query(shapely.box(west, south, east, north)).tolist()
-        numbers = {self._base.entries[at].number for at in cast("list[int]", hit)} - self._stale
+        numbers = {entry.number for entry in self._indexed(box)} - self._stale
         numbers |= {n for n, entry in self._overlay.items() if any(_meets(box, one) for one in entry.boxes)}
         return sorted(numbers)
 
+    def _indexed(self, box: Box) -> list[Entry]:
+        """Entries of the trees whose boxes meet a box."""
+        west, south, east, north = box
+        found: list[Entry] = []
+        for tile in self._base:
+            w, s, e, n = tile.around
+            if w <= east and west <= e and s <= north and south <= n:
+                asked: Any = (
+                    shapely.points(west, south) if west == east else shapely.box(west, south, east, north)
+                )
+                hits: Any = tile.tree.query(asked)
+                if len(hits):
+                    found += [tile.entries[at] for at in hits.tolist()]
+        return found
+
     def _candidates(self, latitude: float, longitude: float, radius_m: float) -> list[Entry]:
-        base, stale = self._base, self._stale
+        stale = self._stale
         boxes = [(longitude, latitude, longitude, latitude)]
-        if radius_m <= 0:
-            hits: Any = base.tree.query(shapely.points(longitude, latitude))
-        else:
+        if radius_m > 0:
             boxes = cap_boxes(latitude, longitude, radius_m)
-            parts: list[NDArray[np.int64]] = [base.tree.query(shapely.box(*box)) for box in boxes]
-            hits = parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
-        entries = base.entries
-        found: list[Entry] = [entries[at] for at in hits.tolist()]
+        found = [entry for box in boxes for entry in self._indexed(box)]
         if stale:
             found = [entry for entry in found if entry.number not in stale]
         if len(found) > 1:
@@ -161,15 +195,17 @@ class ZoneIndex:
 
     async def rebuild(self) -> None:
         """Build a tree of everything there is now, beside the running questions."""
-        base, stale, overlay = self._base, frozenset(self._stale), dict(self._overlay)
-        # What the overlay replaces counts no more in the old tree.
-        gone = stale | overlay.keys()
-        new = await asyncio.to_thread(_build, base, gone, list(overlay.values()))
-        self._swap(new, stale, overlay)
-        self._building = None
+        async with self._turn:  # two builds at once would only stand in each other's way
+            base, stale, overlay = self._base, frozenset(self._stale), dict(self._overlay)
+            # What the overlay replaces counts no more in the old trees.
+            gone = stale | overlay.keys()
+            new = await asyncio.to_thread(_build, base, gone, list(overlay.values()))
+            self._swap(new, stale, overlay)
+        if self._building is asyncio.current_task():
+            self._building = None
         self._rebuild_soon()
 
-    def _swap(self, base: _Tree, stale: Set[int], taken: Mapping[int, Entry]) -> None:
+    def _swap(self, base: _Base, stale: Set[int], taken: Mapping[int, Entry]) -> None:
         """Show a new tree; what changed while it was built stays in the overlay."""
         self._base = base
         changed = {number for number, entry in taken.items() if self._entries.get(number) is not entry}

@@ -131,6 +131,7 @@ class _Part:
     frame: Frame
     geometry: BaseGeometry
     border: BaseGeometry
+    grown: BaseGeometry | None  #: with its border's tolerance; of small ones, where making it costs little
     reach_m: float  #: from the frame's centre to the farthest vertex
     vertices: int
 
@@ -139,6 +140,8 @@ class _Part:
         if hypot(x, y) > self.reach_m + radius_m * 1.3:
             return OUT
         if radius_m <= BORDER_M:
+            if self.grown is not None:
+                return IN if shapely.intersects_xy(self.grown, x, y) else OUT
             inside = bool(shapely.intersects_xy(self.geometry, x, y))
             if inside or shapely.dwithin(self.border, shapely.points(x, y), BORDER_M):
                 return IN
@@ -298,9 +301,13 @@ def _compile(polygons: Sequence[Sequence[Floats]]) -> _Part:
     border = shapely.boundary(geometry)
     shapely.prepare(geometry)
     shapely.prepare(border)
+    grown: BaseGeometry | None = None
+    if len(shapely.get_coordinates(geometry)) <= CLIPPED_UP_TO:
+        grown = geometry.buffer(BORDER_M, quad_segs=2)
+        shapely.prepare(grown)
     corners = shapely.get_coordinates(geometry)
     reach_m = float(np.hypot(corners[:, 0], corners[:, 1]).max(initial=0.0))
-    return _Part(frame, geometry, border, reach_m, len(corners))
+    return _Part(frame, geometry, border, grown, reach_m, len(corners))
 
 
 def part_boxes(part: _Part) -> list[Box]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from crash_book import Page, judge, page, read, wait_until_left
-from crash_load import AWAY, Traffic, furnish, traffic
+from crash_book import Page, drained, judge, page, wait_until_left
+from crash_load import Traffic, furnish, traffic
 from running_center import RunningCenter
 from waiting import eventually
 
@@ -57,18 +57,6 @@ def live_and_die(center: RunningCenter, load: Traffic, point: str, chance: rando
         center.kill()
     assert center.process is not None
     assert center.process.returncode == -9, (point, list(center.lines))
-
-
-def drained(url: str, load: Traffic) -> bool:
-    """True when only what nobody can take waits, and each ending was told."""
-    soon = round(time.time() * 1000) + 60_000
-    waiting, ended = read(
-        url,
-        f"SELECT count(*) FROM queue WHERE recipient NOT LIKE '+{AWAY}%' OR expires_at < {soon}",
-        "SELECT DISTINCT e.message FROM event e JOIN message m ON m.id = e.message "
-        "WHERE e.kind = 'final' AND m.kind = 0",
-    )
-    return waiting == [(0,)] and {row[0] for row in ended} <= load.receipts.keys()
 
 
 def test_nothing_acknowledged_is_lost(center: RunningCenter, cap: Cap) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from crash_load import Traffic
+from crash_load import AWAY, Traffic
 from waiting import eventually
 
 from restante.message import Kind, MessageState
@@ -82,6 +83,18 @@ def wait_until_left(url: str) -> None:
             "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         eventually(lambda: read(url, others) == [[(0,)]], "the dead center's sessions to end")
+
+
+def drained(url: str, load: Traffic) -> bool:
+    """True when only what nobody can take waits, and each ending was told."""
+    soon = round(time.time() * 1000) + 60_000
+    waiting, ended = read(
+        url,
+        f"SELECT count(*) FROM queue WHERE recipient NOT LIKE '+{AWAY}%' OR expires_at < {soon}",
+        "SELECT DISTINCT e.message FROM event e JOIN message m ON m.id = e.message "
+        "WHERE e.kind = 'final' AND m.kind = 0",
+    )
+    return waiting == [(0,)] and {row[0] for row in ended} <= load.receipts.keys()
 
 
 @dataclass

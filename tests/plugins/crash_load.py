@@ -14,7 +14,7 @@ import contextlib
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from running_center import RunningCenter
@@ -67,8 +67,9 @@ def furnish(center: RunningCenter) -> None:
 class Traffic:
     """Everybody who talks to the center."""
 
-    def __init__(self, port: int, seed: int) -> None:
+    def __init__(self, port: int, seed: int, kinds: Sequence[Kind] = KINDS) -> None:
         self.port = port
+        self._kinds = kinds
         self.round = 0  #: counts the lives of the center
         self.acked: dict[int, str] = {}  #: message id -> token
         self.refused: Counter[int] = Counter()  #: by command_status
@@ -149,7 +150,7 @@ class Traffic:
             self.bound.discard(name)
 
     def _submit(self, connection: Connection) -> None:
-        (kind,) = self._random.choices(KINDS, [kind.share for kind in KINDS])
+        (kind,) = self._random.choices(self._kinds, [kind.share for kind in self._kinds])
         digits = f"{self._random.randrange(10**kind.width):0{kind.width}d}" if kind.width else ""
         self._made += 1
         token = f"t{self._made}"
@@ -208,9 +209,9 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def traffic(port: int, seed: int) -> Generator[Traffic]:
+def traffic(port: int, seed: int, kinds: Sequence[Kind] = KINDS) -> Generator[Traffic]:
     """Everybody, from start to end."""
-    everybody = Traffic(port, seed)
+    everybody = Traffic(port, seed, kinds)
     everybody.start()
     try:
         yield everybody

@@ -13,6 +13,7 @@ costs several times as much.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
@@ -67,6 +68,7 @@ def _build(base: _Base, stale: Set[int], news: Sequence[Entry]) -> _Base:
     for tile in base:
         kept = [at for at, entry in enumerate(tile.entries) if entry.number not in stale]
         entries += [tile.entries[at] for at in kept]
+        time.sleep(0)  # lets the loop go first, here and below
         parts.append(tile.boxes[np.asarray(kept, dtype=np.int64)])
     for start in range(0, len(news), CHUNK):
         chunk = news[start : start + CHUNK]
@@ -91,6 +93,7 @@ def _tile(
 ) -> _Tile:
     mine, own = boxes[chosen], corners[chosen]
     tree = shapely.STRtree(cast("Any", mine))
+    time.sleep(0)
     tree.query(shapely.Point(0, 0))  # GEOS sorts the tree at the first question: let it be this one
     low, high = own.min(axis=0), own.max(axis=0)
     around = (float(low[0]), float(low[1]), float(high[2]), float(high[3]))

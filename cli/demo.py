@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import re
 import secrets
 import shutil
@@ -41,6 +42,7 @@ __all__ = ["app", "provision"]
 app = typer.Typer(help="A center with a simulated network, to try things.", invoke_without_command=True)
 
 PORTS = {"smpp.port": 2775, "http.port": 8775, "ops.port": 9775}
+FREE_PORTS = {f"RESTANTE_{name.upper().replace('.', '_')}": "0" for name in PORTS}
 READY_S = 60.0  #: how long the center and the binds may take
 DRAW_S = 0.5
 CODE_S = 20.0  #: how long `demo code` waits for a code on the screen
@@ -67,8 +69,15 @@ def demo(
             configure_log(LogForm.TEXT, "error")
             if not (folder / CONFIG_FILE).exists():
                 prepare(folder, {name: free_port(port) for name, port in PORTS.items()})
-            place = site(str(folder / CONFIG_FILE), environ={})
-            run(Demo(out, place, DEMO, rate=rate, seed=seed, seconds=seconds, kept=keep is not None).run())
+            for environ in ({}, FREE_PORTS):
+                place = site(str(folder / CONFIG_FILE), environ=environ)
+                story = Demo(out, place, DEMO, rate=rate, seed=seed, seconds=seconds, kept=keep is not None)
+                try:
+                    run(story.run())
+                    break
+                except OSError as error:  # a port taken since it was looked at
+                    if error.errno != errno.EADDRINUSE or environ:
+                        raise
         finally:
             if keep is None:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -147,7 +147,12 @@ class Listener:
         """Listen. Raises OSError if the port is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: Connection(self), self.settings.host, self.settings.port, backlog=1024
+            lambda: Connection(self),
+            self.settings.host,
+            self.settings.port,
+            backlog=1024,
+            # With port 0 the kernel could give one that another reusing socket has bound, and listen() fails.
+            reuse_address=self.settings.port != 0,
         )
         self._ticker = loop.create_task(self._tick(), name="smpp-timers")
         _log.info("smpp-listening", host=self.settings.host, port=self.port)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -18,6 +19,7 @@ import pytest
 from waiting import eventually
 
 from restante.cli import demo_control
+from restante.cli.init import prepare
 from restante.cli.output import Failure
 
 #: One worker runs this file: demos that run at the same time take each other's usual ports.
@@ -109,6 +111,15 @@ def test_what_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:
     assert demo.process.returncode == 0
     assert demo.lines[-1] == "the demo is over; nothing was kept"
     assert not any((tmp_path / "tmp").iterdir()), "the temporary folder is gone, the pointer too"
+
+
+def test_a_port_that_somebody_took_meanwhile_stops_no_demo(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        prepare(tmp_path / "kept", {"smpp.port": port, "http.port": 0, "ops.port": 0})
+        with running_demo(tmp_path / "tmp", "--keep", str(tmp_path / "kept"), "--rate", "0") as demo:
+            assert demo.printed("127.0.0.1:")
+            assert not demo.printed(f":{port}")
 
 
 def test_a_kept_demo_goes_on_where_it_was_and_serve_refuses_it(tmp_path: Path) -> None:

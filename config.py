@@ -30,6 +30,7 @@ from .access.credentials import CredentialSettings
 from .access.one_time_codes import CodeSettings
 from .access.sessions import SessionSettings
 from .access.subscriber import SubscriberSettings
+from .antispoof.settings import SourcesSettings
 from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
 from .smsc.delivery import DeliverySettings
@@ -79,6 +80,7 @@ class Config(BaseModel):
     sessions: SessionSettings = Field(default_factory=SessionSettings)
     one_time_codes: CodeSettings = Field(default_factory=CodeSettings)
     zones: ZonesSettings = Field(default_factory=ZonesSettings)
+    affiliations: SourcesSettings = Field(default_factory=SourcesSettings)
 
 
 # --------------------------------------------------------------------------------------------- declared keys

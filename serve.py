@@ -31,6 +31,7 @@ from .access.sealing import KeyRing
 from .access.sessions import Sessions
 from .access.subscriber import Subscriber
 from .access.subscribers import Subscribers
+from .antispoof.sources import Sources
 from .api.app import create_app, create_ops_app
 from .api.rooms import ConfigValue, Rooms
 from .api.server import HttpServer
@@ -109,6 +110,7 @@ class Center:
         try:
             await self._open_store()
             await self._open_objects()
+            await self._make_registers()
             self._make_path()
             await self._open_doors()
         except BaseException:
@@ -171,6 +173,13 @@ class Center:
             account = self.accounts.by_number(bind.account.number)
             if account is None or account.suspended:
                 bind.unbind("account suspended or deleted")
+
+    async def _make_registers(self) -> None:
+        """Who says which switch serves a subscriber. A register behind another room's connection goes into `others`."""
+        self.sources = Sources(self.config.affiliations, now_ms=self.store.clock.now_ms, others=())
+        self.affiliations = self.sources.affiliations
+        await self.sources.open()
+        self._end.push_async_callback(self.sources.close)
 
     def _make_path(self) -> None:
         """The way of a message, from its door to its outcome."""

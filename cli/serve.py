@@ -142,6 +142,7 @@ def refuse_published(place: Site) -> None:
 def explained_start(error: Exception, place: Site) -> Failure | None:
     """Why a center does not start, with the fix; None for what nobody foresaw."""
     from ..access.sealing import KeyFileRefused
+    from ..antispoof.sources import BadSource
     from ..store.store import StoreRefused
 
     if isinstance(error, StoreRefused):
@@ -151,6 +152,8 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
             else ""
         )
         return Failure(str(error), fix=fix)
+    if isinstance(error, BadSource):
+        return Failure(str(error), fix="correct [affiliations] in restante.toml, or the file it names")
     if isinstance(error, KeyFileRefused):
         return Failure(str(error), fix="restante doctor names the file and its mode")
     if isinstance(error, OSError):

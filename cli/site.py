@@ -127,7 +127,12 @@ def placed(loaded: Loaded[Config], folder: Path) -> Site:
             if (path := cast("Path | None", getattr(config.http, name))) is not None
         }
     )
-    config = config.model_copy(update={"store": config.store.model_copy(update={"url": url}), "http": http})
+    affiliations = config.affiliations
+    if affiliations.table.file is not None:
+        table = affiliations.table.model_copy(update={"file": folder / affiliations.table.file})
+        affiliations = affiliations.model_copy(update={"table": table})
+    store = config.store.model_copy(update={"url": url})
+    config = config.model_copy(update={"store": store, "http": http, "affiliations": affiliations})
     return Site(loaded, folder, config, folder / config.secrets.key_file)
 
 

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from waiting import eventually
@@ -40,10 +40,13 @@ def free_ports(number: int) -> list[int]:
 class RunningCenter:
     """One center and its folder."""
 
+    smpp_ports: ClassVar[set[int]] = set()  #: of every center of this process
+
     def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
         """`settings` by dotted name, as in restante.toml; `store.url` for PostgreSQL."""
         self.folder = folder
         self.smpp_port, self.http_port, self.ops_port = free_ports(3)
+        self.smpp_ports.add(self.smpp_port)
         given = {
             "smpp.port": self.smpp_port,
             "http.port": self.http_port,

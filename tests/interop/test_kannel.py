@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +143,52 @@ def test_it_comes_back_after_a_restart_and_nothing_is_lost(
     assert sorted(set(phone.texts("447700900006"))) == sorted(f"number {n}" for n in range(20))
     for number in range(20):
         eventually(lambda name=f"r{number}": "1" in esme.reported(name), f"the receipt of {number}")
+
+
+def test_it_is_throttled_and_backs_off(
+    network: tuple[RunningCenter, Kannel, Phone], tmp_path: Path, component: Component
+) -> None:
+    """ESME_RTHROTTLED beyond the account's rate: bearerbox waits and sends again, and nothing is missing."""
+    center, _, phone = network
+    programs = (component("kannel", "bearerbox"), component("kannel", "smsbox"))
+    center.add_account("slow", "slowpw", sources=["*"], throughput=20, burst=20)
+    with kannel(tmp_path / "slow", programs, center.smpp_port, "slow", "slowpw") as esme:
+        for number in range(70):
+            esme.send("+447700900008", f"slow {number}", name=f"s{number}", **{"from": "12345"})
+        eventually(lambda: len(phone.texts("447700900008")) >= 70, "all of them", seconds=90)
+        throttled = (esme.folder / "bearerbox.log").read_text(errors="replace").count("Throttling error")
+    assert sorted(phone.texts("447700900008")) == sorted(f"slow {number}" for number in range(70))
+    assert throttled > 0, "it was never throttled"
+
+
+def test_many_messages_through_two_restarts(
+    network: tuple[RunningCenter, Kannel, Phone], cap: Callable[[int, int], int]
+) -> None:
+    """A crash and a polite restart under load: every message arrives, and every receipt comes back."""
+    center, esme, phone = network
+    count = cap(900, 10_000)
+    number = "447700900009"
+    for sent in range(count):
+        if sent == count // 3:
+            center.kill()
+            center.start()
+        if sent == 2 * count // 3:
+            assert center.stop() == 0
+            center.start()
+        esme.send(f"+{number}", f"many {sent}", name=f"m{sent}", **{"from": "12345"})
+
+    def reported() -> int:
+        return len(
+            {
+                q["name"]
+                for path, q in list(esme.heard)
+                if path == "/dlr" and q["type"] == "1" and q["name"][:1] == "m"
+            }
+        )
+
+    eventually(lambda: reported() >= count, "every receipt", seconds=60 + count / 50)
+    arrived = Counter(phone.texts(number))
+    sys.stdout.write(f"{count} messages, {arrived.total() - count} of them repeated, {reported()} receipts\n")
+    assert set(arrived) == {f"many {sent}" for sent in range(count)}
+    repeated = {name for name in (f"m{sent}" for sent in range(count)) if esme.reported(name).count("1") > 1}
+    assert len(repeated) <= 2 * 10 + 100, "more receipts twice than were under way at the two ends"

@@ -30,6 +30,7 @@ box-allow-ip = "127.0.0.1"
 store-type = spool
 store-location = "{folder}/spool"
 dlr-storage = internal
+sms-resend-freq = 1
 
 group = smsc
 smsc = smpp
@@ -99,6 +100,9 @@ class Kannel:
         self.heard: list[tuple[str, dict[str, str]]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._server: http.server.ThreadingHTTPServer | None = None
+        self._client = httpx.Client(
+            timeout=30
+        )  # kept open: one connection a message would be most of the work
 
     def start(self, bearerbox: str, smsbox: str) -> None:
         """Start both boxes; returns when the link is up."""
@@ -150,7 +154,7 @@ class Kannel:
             **fields,
         }
         url = f"http://127.0.0.1:{self.send_port}/cgi-bin/sendsms?" + urllib.parse.urlencode(query)
-        answer = httpx.get(url, timeout=30)
+        answer = self._client.get(url)
         assert answer.status_code == 202, answer.text
 
     def reported(self, name: str) -> list[str]:
@@ -165,6 +169,7 @@ class Kannel:
 
     def stop(self) -> None:
         """End both boxes, politely first."""
+        self._client.close()
         for process in reversed(self._processes):
             process.terminate()
         for process in reversed(self._processes):

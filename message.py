@@ -275,6 +275,7 @@ class EventKind(StrEnum):
     ATTEMPT = (
         "attempt"  #: an attempt failed; `reason` is its error class, `due_at` in the detail the next try
     )
+    FORWARDED = "forwarded"  #: handed to another center, whose receipt will tell the outcome
     STORED = "stored"  #: deposited in the recipient's mailbox
     RETRIEVED = "retrieved"  #: read by its recipient
     REDELIVERY = "redelivery"  #: the recipient asked for it on the handset

@@ -37,6 +37,7 @@ class Result(Enum):
 
     DELIVERED = "delivered"  #: acknowledged by the destination
     STORED = "stored"  #: in the mailbox; not an ending (behaviour.md 1)
+    FORWARDED = "forwarded"  #: another center has it; its receipt will be the outcome
     FAILED = "failed"  #: see the error class
 
 
@@ -68,6 +69,7 @@ class Outcome:
     status: int = 0  #: command_status the peer gave
     network_error: bytes = b""  #: network_error_code TLV value, 3 octets (SMPP 3.4 §5.3.2.31)
     remote_id: str = ""  #: the peer's id for the message
+    overdue_at: int = 0  #: FORWARDED: when the other center's receipt does not come any more; UTC epoch ms
     detail: Mapping[str, object] = field(default_factory=dict[str, object])  #: for the event row
     writes: tuple[Write, ...] = ()  #: ride in the transaction that records the outcome
 
@@ -90,6 +92,7 @@ class Outlet(Protocol):
 
     name: str  #: stable, appears in events: "esme:shop", "switch:msc1", "mailbox"
     handset: bool  #: True if recipients behind it are handsets: one attempt at a time (behaviour.md 2)
+    transit: bool  #: True if it leads on to others: that it is down says nothing about recipients behind it
 
     def reachable(self) -> bool:
         """True if a message handed over now has a chance (bound, link up)."""

@@ -94,6 +94,7 @@ class MailboxOutlet:
 
     name = "mailbox"
     handset = False
+    transit = False
 
     def __init__(
         self,

@@ -95,6 +95,7 @@ class BoundOutlet:
         self.account = account
         self.name = f"{account.role.value}:{account.system_id}"
         self.handset = account.role is Role.SWITCH
+        self.transit = self.handset
         self._receivers: list[Bind] = []
         self._next = 0
         self._wake: Callable[[Outlet], None] | None = None

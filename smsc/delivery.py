@@ -14,6 +14,7 @@ heartbeat is late starts nothing until it is in time again.
     NEW, RETRY, SCHEDULED, REDELIVERY ──> checks of the attempt stage ──> routes ──> outlet ──> outcome
     HELD, PENDING_CHECK ──> checks of the submit stage ──┘   RELEASED: from behind the check that parked it
     DIVERTED ──────────────────────────────────────────────────────────> mailbox ──> outcome
+    outcome FORWARDED: out of memory, nobody's row, until the other center's receipt comes (`reports.py`) or is overdue
     WITHHELD ──> routes ──> the outcome of an absent recipient; a deposit is asked for and not made
     QUARANTINED ──> expires
 
@@ -28,27 +29,25 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Protocol
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import bindparam, select, update
 
 from .. import outlet as seam
 from ..access.accounts import Account
 from ..check import Action, Stage
-from ..message import Event, Ingress, Kind, Message, MessageState
+from ..message import Event, EventKind, Ingress, Kind, Message, MessageState
 from ..metrics import counter, gauge
 from ..outlet import ErrorClass, Outcome, Outlet, Result, Write
-from ..store import tables
 from ..store.failpoints import Failpoint, nothing
-from ..store.statement import Query, Sql
 from ..store.store import Answer, Change, QueueReason, Release, Requeue, Store, StoreClosed
+from .attempts import BLANK, OUR_LIFE, Attempt
 from .causes import receipt_error
+from .delivery_settings import DeliverySettings
 from .holding import PARKED, Holding
 from .lanes import NEVER, Lane, Task
 from .pump import Pump
@@ -74,26 +73,6 @@ _ended = cache(_endings.labels)
 _in_memory = gauge("delivery", "tasks", "Messages this node works on")
 
 
-class DeliverySettings(BaseModel):
-    """[delivery] of restante.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_tasks: int = Field(
-        default=100_000, ge=100, description="messages kept in memory; more wait in the database"
-    )
-    max_octets: int = Field(default=256 << 20, ge=1 << 20, description="octets of messages kept in memory")
-    horizon_s: int = Field(
-        default=60, ge=1, description="a next try later than this waits in the database (seconds)"
-    )
-    claim_size: int = Field(
-        default=1000, ge=1, le=10_000, description="rows read back from the queue at a time"
-    )
-    unbound_retry_s: int = Field(
-        default=3600, ge=60, description="a receipt for an account that is not bound (seconds)"
-    )
-
-
 class Redelivery(Protocol):
     """What delivery needs of the mailbox for a copy that is wanted on the handset."""
 
@@ -105,45 +84,17 @@ class Redelivery(Protocol):
 #: Told of one message's end: its state, and the failure that led to it.
 Ended = Callable[[MessageState, Outcome | None], None]
 
-#: The text of a one-time code is blanked with the transaction that ends it.
-_BLANK = Sql(
-    "delivery: blank the text of a one-time code",
-    update(tables.body).where(tables.body.c.message == bindparam("id")).values(payload=bindparam("nothing")),
-)
-
-#: A fenced outcome is one lost row, or the first sign that another life of this node has begun.
-_OUR_LIFE = Query(
-    "delivery: does our life still count?",
-    select(tables.node.c.number).where(
-        tables.node.c.number == bindparam("row_number"), tables.node.c.epoch == bindparam("row_epoch")
-    ),
-)
-
 _TICK_S = 1.0
+_MOST_WATCHED_BEYOND = 10_000  #: forwarded messages in transaction mode whose end somebody waits for
 _MOST_VEILED = 100_000  #: recipients whose withheld messages wait behind each other
 _AGAIN_MS = 1000  #: the box changed under a deposit; a check wants to be asked again without saying when
 _THROTTLED_MS = 60_000  #: a check throttled an attempt without saying for how long
 _NOT_BOUND = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
 #: How an absent recipient looks until an outlet has shown it: what a withheld message is tried with.
 _ABSENT = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="absent")
-#: A switch that is not bound says nothing about the handsets behind it: after a restart it may be back in a moment.
-_SWITCH_NOT_BOUND = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="not-bound")
+#: A switch or link that is not bound says nothing about who is behind it: after a restart it may be back in a moment.
+_TRANSIT_NOT_BOUND = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="not-bound")
 _BROKEN = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="outlet-failed")
-
-
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """What an outlet calls with its outcome: the first call counts."""
-
-    end: Callable[[Outcome], None]
-    over: bool = False
-
-    def __call__(self, outcome: Outcome) -> None:
-        if self.over:
-            _log.error("outcome-twice", reason=outcome.reason)
-            return
-        self.over = True
-        self.end(outcome)
 
 
 class Delivery:
@@ -186,6 +137,7 @@ class Delivery:
         self._tasks: dict[int, Task] = {}
         self._successors: dict[int, Task] = {}  # claimed again before memory heard that it had left
         self._watched: dict[int, Ended] = {}
+        self._watched_beyond: OrderedDict[int, Ended] = OrderedDict()  # of forwarded messages
         self._veiled: dict[str, int] = {}  # recipient -> next try of what is withheld from him
         self._absent: dict[str, Outcome] = {}  # outlet -> what its last absent recipient looked like
         self._octets = 0
@@ -296,6 +248,34 @@ class Delivery:
             if lane.parked_at == outlet.name:  # no room any more; it stands at the end now: lanes take turns
                 return
 
+    def concluded(
+        self, id: int, state: MessageState, failure: Outcome | None = None, receipts: Sequence[Message] = ()
+    ) -> None:
+        """A forwarded message ended by what the other center reported, and that is on disk with its `receipts`."""
+        _ended(state.name).inc()
+        ended = self._watched_beyond.pop(id, None)
+        if ended is not None:
+            ended(state, failure)
+        for receipt in receipts:
+            self.admit(receipt)
+
+    def reported(
+        self, message: Message, failure: Outcome, lead: Lead, *, attempts: int, tried: Collection[str]
+    ) -> None:
+        """Another center could not deliver a message, and its queue row is ours again: go on as if the attempt through
+        `lead` had failed just now. `tried`: outlets that are not asked once more before its next try."""
+        if self._stopping or self._draining or message.id in self._tasks:
+            return  # the row says retry: whoever takes it up tries again
+        task = Task(message, attempts=attempts - 1, reason=QueueReason.RETRY, lead=lead)
+        task.others = [other for other in self._router.leads(message) if other.outlet.name not in tried]
+        waits = self._watched_beyond.pop(message.id, None)
+        if waits is not None:
+            self._watched[message.id] = waits
+        lane = self._remember(task)
+        lane.handset = lead.outlet.handset
+        lane.flying += 1
+        self._outcome(lane, task, failure)
+
     async def release(self, id: int, by: str, note: str = "", writes: Sequence[Write] = ()) -> Answer:
         """An operator lets a held or quarantined message go; CONFLICT if it is not parked (any more)."""
         answer, message = await self._holding.release(id, by, note, writes)
@@ -317,12 +297,18 @@ class Delivery:
         message = task.message
         if self._stopping or self._draining or message.id in self._tasks:
             return None
-        self._tasks[message.id] = task
-        self._octets += task.size
-        lane = self._lanes.get(message.recipient)
-        if lane is None:
-            lane = self._lanes[message.recipient] = Lane(message.recipient)
+        lane = self._remember(task)
         lane.push(task)
+        return lane
+
+    def _remember(self, task: Task) -> Lane:
+        """Take a task into memory; its lane."""
+        recipient = task.message.recipient
+        self._tasks[task.message.id] = task
+        self._octets += task.size
+        lane = self._lanes.get(recipient)
+        if lane is None:
+            lane = self._lanes[recipient] = Lane(recipient)
         return lane
 
     def _leave(self, task: Task) -> None:
@@ -366,6 +352,9 @@ class Delivery:
 
     def _begin(self, lane: Lane, task: Task) -> None:
         if not self._holds(task):
+            return
+        if task.reason == QueueReason.FORWARDED:  # what became of it nobody told us in time
+            self._end(lane, task, MessageState.EXPIRED, reason="no-receipt", error=ErrorClass.TIMEOUT)
             return
         # A quarantined one falls due when it expires; one with a period of zero does so at once.
         if task.ends_at <= self._clock.now_ms() or task.reason == QueueReason.QUARANTINED:
@@ -470,7 +459,8 @@ class Delivery:
                 self._hand(lane, task, lead.outlet)
                 return
             self._up.discard(lead.outlet.name)
-        self._outcome(lane, task, _SWITCH_NOT_BOUND if lane.handset else _NOT_BOUND)
+        transit = task.lead is not None and task.lead.outlet.transit
+        self._outcome(lane, task, _TRANSIT_NOT_BOUND if transit else _NOT_BOUND)
 
     def _hold_back(self, lane: Lane, task: Task) -> bool:
         """True if a handset's retry clock runs because of earlier messages: then this one waits behind them."""
@@ -498,7 +488,7 @@ class Delivery:
         assert task.lead is not None
         more = bool(lane.waiting) and outlet.handset
         delivery = seam.Delivery(task.message, task.attempts + 1, task.lead.rule, more_messages_to_send=more)
-        attempt = _Attempt(partial(self._outcome, lane, task))
+        attempt = Attempt(partial(self._outcome, lane, task))
         try:
             taken = outlet.hand(delivery, attempt)
         except Exception:  # one outlet's bug must not stop the others
@@ -529,8 +519,10 @@ class Delivery:
                 self._delivered(lane, task, outcome)
             elif outcome.result is Result.STORED:
                 self._deposited(lane, task, outcome)
-            elif task.reason == QueueReason.REDELIVERY:
+            elif task.reason == QueueReason.REDELIVERY:  # a forwarded copy stays as well: nobody saw it yet
                 self._give_up_redelivery(lane, task, outcome)
+            elif outcome.result is Result.FORWARDED:
+                self._forwarded(lane, task, outcome)
             else:
                 self._failed(lane, task, outcome)
         self._advance(lane)
@@ -556,6 +548,23 @@ class Delivery:
         if message.kind == Kind.RECEIPT:
             task.notes += acknowledged_events(message, at=now, node=self._store.node)
         self._end(lane, task, MessageState.DELIVERED, outcome=outcome, writes=writes)
+
+    def _forwarded(self, lane: Lane, task: Task, outcome: Outcome) -> None:
+        """Another center took it: the row is nobody's until its receipt comes or is overdue."""
+        message, now = task.message, self._clock.now_ms()
+        task.attempts += 1
+        forwarded = attempt_event(task, outcome, at=now, node=self._store.node, due_at=outcome.overdue_at)
+        forwarded.kind = EventKind.FORWARDED
+        requeue = Requeue(
+            message.id, self._store.epoch, outcome.overdue_at, task.attempts, QueueReason.FORWARDED
+        )
+        change = Change(done=_ignore, requeue=requeue, events=(forwarded,), writes=outcome.writes)
+        waits = self._watched.pop(message.id, None)
+        if waits is not None:  # transaction mode: somebody waits for the end
+            while len(self._watched_beyond) >= _MOST_WATCHED_BEYOND:
+                self._watched_beyond.popitem(last=False)
+            self._watched_beyond[message.id] = waits
+        self._commit(lane, task, change)
 
     def _deposited(self, lane: Lane, task: Task, outcome: Outcome, failure: Outcome | None = None) -> None:
         """The mailbox took it: not an ending, unless the account wants its receipt now (behaviour.md 1)."""
@@ -669,7 +678,7 @@ class Delivery:
             self._advance(lane)
 
         because = str(failure.error or failure.reason)
-        attempt = _Attempt(answered)
+        attempt = Attempt(answered)
         offer = seam.Delivery(task.message, task.attempts, "deposit", because=because)
         if not mailbox.hand(offer, attempt) and not attempt.over:
             attempt.over = True
@@ -699,7 +708,7 @@ class Delivery:
             return ()
         return self._recipients.failed(
             task.message.recipient, failure.error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
-            handset=bool(lane.handset),
+            handset=bool(lane.handset) or task.lead.outlet.transit,
         )  # fmt: skip
 
     def _seen(self, recipient: str) -> None:
@@ -742,7 +751,7 @@ class Delivery:
             self._settlements.later(partial(self._again, end, lane, task, state))
             return
         if message.kind == Kind.CODE:
-            writes += (Write(_BLANK, {"id": message.id, "nothing": b""}),)
+            writes += (Write(BLANK, {"id": message.id, "nothing": b""}),)
         change = Change(done=_ignore, messages=receipts, release=release, events=final, writes=writes)
         conflict = None
         if task.reason == QueueReason.REDELIVERY:
@@ -912,7 +921,7 @@ class Delivery:
 
     async def _ask_for_our_life(self) -> None:
         """A row was lost: go on if only the row was, halt if this life is over."""
-        life = await self._store.fetch(_OUR_LIFE, row_number=self._store.node, row_epoch=self._store.epoch)
+        life = await self._store.fetch(OUR_LIFE, row_number=self._store.node, row_epoch=self._store.epoch)
         if not life:
             self.halt()
             return
@@ -959,6 +968,7 @@ class Delivery:
         self._settlements.forget()
         for known in (self._tasks, self._lanes, self._parked, self._successors, self._watched):
             known.clear()
+        self._watched_beyond.clear()
         self._timers.clear()
         self._octets = 0
         self._nudge.set()

@@ -19,9 +19,12 @@ __all__ = ["acknowledged_events", "attempt_event", "final_detail", "stored_event
 
 def attempt_event(task: Task, outcome: Outcome, *, at: int, node: int, due_at: int = 0) -> Event:
     """An attempt failed. `due_at`: of the next one; 0: none follows."""
-    facts: dict[str, object] = {"error": str(outcome.error or ""), **outcome.detail}
+    facts: dict[str, object] = {"error": str(outcome.error)} if outcome.error else {}
+    facts |= outcome.detail
     if outcome.status:
         facts["command_status"] = outcome.status
+    if outcome.remote_id:
+        facts["remote_id"] = outcome.remote_id
     if due_at:
         facts["due_at"] = due_at
     if task.tried:

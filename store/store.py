@@ -47,6 +47,9 @@ class QueueReason:
     NEW = "new"  #: first attempt
     SCHEDULED = "scheduled"  #: schedule_delivery_time
     RETRY = "retry"  #: an attempt failed
+    FORWARDED = (
+        "forwarded"  #: another center has it: nobody's until its receipt comes, or is overdue at due_at
+    )
     HELD = "held"  #: parked by a check, until due_at or released
     QUARANTINED = "quarantined"  #: parked by a check, until an operator decides
     PENDING_CHECK = "pending-check"  #: a check owes an answer before the first attempt

@@ -55,9 +55,12 @@ PERMANENT = failed(ErrorClass.PERMANENT)
 class ScriptedOutlet:
     """A destination. `says` decides each attempt: an outcome at once, or None: the test answers later."""
 
-    def __init__(self, name: str, *, handset: bool = False, window: int = 1000) -> None:
+    def __init__(
+        self, name: str, *, handset: bool = False, transit: bool = False, window: int = 1000
+    ) -> None:
         self.name = name
         self.handset = handset
+        self.transit = handset or transit
         self.window = window
         self.up = True
         self.says: Callable[[Attempt], Outcome | None] = lambda attempt: DELIVERED

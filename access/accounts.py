@@ -117,6 +117,12 @@ class AccountModel(BaseModel):
         default=False, description="whether keywords (LIST, GET) are obeyed from here; a switch's always are"
     )
 
+    verify_locations: tuple[NumberRule, ...] = Field(
+        default=(),
+        max_length=10_000,
+        description="numbers of which it may ask whether they are in an area (CAMARA); empty: none",
+    )
+
     # --- receipts
     time_zone: str = Field(default="UTC", description="IANA name; dates in receipts are written in it")
     receipt_format: Literal["text+tlvs", "text", "tlvs"] = Field(
@@ -182,6 +188,7 @@ class Account:
         "receipt_cap",
         "may_send_from",
         "may_send_to",
+        "may_verify",
         "owns",
         "_networks",
     )
@@ -229,6 +236,8 @@ class Account:
         self.may_send_from: Callable[[str], bool] = self._sources(model, own_network)
         #: (normal form) -> bool: whether it may be the recipient
         self.may_send_to: Callable[[str], bool] = self._destinations(model, own_network)
+        #: (normal form) -> bool: whether it may ask if the number is in an area
+        self.may_verify: Callable[[str], bool] = _table(model.verify_locations).__contains__
         self._networks: tuple[Network, ...] = tuple(map(ipaddress.ip_network, model.allowed_networks))
 
     @property

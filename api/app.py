@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from ..store.store import StoreClosed, StoreUnavailable
-from . import auth, docs, mailbox, mailbox_live, messages, problems, refusals
+from . import auth, camara, docs, mailbox, mailbox_live, messages, problems, refusals
 from .admin import (
     accounts,
     audit,
@@ -50,6 +50,7 @@ from .rooms import Rooms
 __all__ = ["API", "FramedApp", "api_routers", "create_app", "create_ops_app"]
 
 API = "/api/v1"
+CAMARA = "/api/camara"  #: what CAMARA calls apiRoot
 
 #: Paths whose bodies may be as large as an import.
 IMPORTS = ("/admin/subscribers:import", "/admin/definitions", "/admin/zones:import", "/admin/cells:import")
@@ -103,7 +104,8 @@ BESIDE = (zones.policies, zones.memberships, locations.cells, locations.numbers,
 def api_routers() -> list[tuple[str, APIRouter]]:
     """Every router with what stands before it, those first that are asked most: routes are tried in order."""
     people = [(API, one.router) for one in (mailbox, messages, mailbox_live, auth)]
-    return [*people, *((f"{API}/admin", router) for router in (*(room.router for room in ADMIN), *BESIDE))]
+    admin = [(f"{API}/admin", router) for router in (*(room.router for room in ADMIN), *BESIDE)]
+    return [*people, *admin, (CAMARA, camara.router)]
 
 
 #: What a route says about itself, beside its path and function.
@@ -120,7 +122,9 @@ def add_flat(app: FastAPI, prefix: str, router: APIRouter) -> None:
     for route in router.routes:
         assert isinstance(route, APIRoute)
         declared = {name: getattr(route, name) for name in _DECLARED}
-        app.router.add_api_route(prefix + route.path, route.endpoint, **declared)
+        app.router.add_api_route(
+            prefix + route.path, route.endpoint, route_class_override=type(route), **declared
+        )
 
 
 def create_app(rooms: Rooms) -> FramedApp:

@@ -119,4 +119,10 @@ class ZonesSettings(BaseModel):
     alarm_unknown: int = Field(
         default=100, ge=1, description="decisions on unknown locations within a minute that raise an alarm"
     )
+    verify_least_radius_m: int = Field(
+        default=2_000,
+        ge=1,
+        le=200_000,
+        description="metres; smallest circle that an application may ask about (CAMARA location-verification)",
+    )
     location: LocationSettings = LocationSettings()

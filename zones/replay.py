@@ -13,7 +13,7 @@ where a draft looks at somebody whose place was not asked for, that is UNKNOWN (
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,18 +21,17 @@ from ..check import Stage
 from ..message import Address, Ingress, Message, id_at
 from ..message import Role as IngressRole
 from ..store.store import Store
-from . import tables
 from .decision import Act, Decision, Given, judge
-from .evidence import LIKE, Record, facts_of, read_record
+from .evidence import Record, facts_of
 from .fix import Fix, Reason, Sighting
-from .locations import Locations, fix_of_row
+from .locations import Locations
 from .policy import Role, Truth
+from .records import Records
 from .rules import Case, Rules
 from .settings import ZonesSettings
 
 __all__ = ["Explained", "Logged", "Replay", "Simulation", "step_facts"]
 
-PAGE = 1_000
 MOST_CHANGED = 10_000  #: ids listed; all are counted
 NOT_RECORDED = "not-recorded"
 
@@ -88,6 +87,7 @@ class Replay:
         self._settings = settings
         self._locations = locations
         self._is_esme = is_esme
+        self.records = Records(store)
 
     # ------------------------------------------------------------------------------------------------ explain
 
@@ -162,65 +162,31 @@ class Replay:
         """Recorded decisions, newest first; `first` and `before` are message ids, `number` a party."""
         before = before or id_at(self._store.clock.now_ms() + 1)
         found: list[Logged] = []
-        while len(found) < limit:
-            rows = await self._evidence(number, first, before, PAGE)
-            messages = {
-                m.id: m for m in await self._store.load(sorted({int(row["message"]) for row in rows}))
-            }
-            for row in rows:
-                message = messages.get(int(row["message"]))
-                if message is None:
-                    continue
-                for record in read_record(message.id, row["detail"]):
-                    if not state or record.truth.value == state:
-                        found.append(Logged(message.id, message.sender, message.recipient, record))
-            if len(rows) < PAGE:
+        async for page in self.records.pages(first, before, number=number):
+            messages = {message.id: message for message in await self._store.load(sorted(page))}
+            for id, records in page.items():
+                message = messages.get(id)
+                for record in reversed(records):
+                    if message is not None and (not state or record.truth.value == state):
+                        found.append(Logged(id, message.sender, message.recipient, record))
+            if len(found) >= limit:
                 break
-            before = int(rows[-1]["message"])  # rows of one message may be cut: at most the oldest of a page
         return found[:limit]
-
-    async def _evidence(
-        self, number: str, first: int, before: int, limit: int
-    ) -> Sequence[Mapping[str, Any]]:
-        asked: dict[str, object] = {"first": first, "before": before, "like": LIKE, "limit": limit}
-        if number:
-            return await self._store.fetch(tables.EVIDENCE_ABOUT, number=number, **asked)
-        return await self._store.fetch(tables.EVIDENCE_BETWEEN, **asked)
 
     # ------------------------------------------------------------------------------------------------ simulate
 
     async def simulate(self, rules: Rules, *, first: int, before: int, most: int = 100_000) -> Simulation:
         """Make the recorded decisions of a range of messages again under `rules`."""
         done = Simulation()
-        while done.messages < most:
-            rows = await self._evidence("", first, before, PAGE)
-            if not rows:
-                return done
-            ids = sorted({int(row["message"]) for row in rows}, reverse=True)
-            if len(rows) == PAGE and len(ids) > 1:
-                ids.pop()  # its older rows are on the next page
-            by_message: dict[int, list[Record]] = {id: [] for id in ids}
-            for row in reversed(rows):
-                if int(row["message"]) in by_message:
-                    by_message[int(row["message"])] += read_record(int(row["message"]), row["detail"])
-            messages = await self._store.load(ids)
-            fixes = await self._fixes(record for records in by_message.values() for record in records)
-            for message in messages:
+        async for page in self.records.pages(first, before):
+            fixes = await self.records.fixes(record for records in page.values() for record in records)
+            for message in await self._store.load(sorted(page, reverse=True)):
                 done.messages += 1
-                self._again(rules, message, by_message[message.id], fixes, done)
-            before = ids[-1]
-            if len(rows) < PAGE:
-                return done
-        done.finished = False
+                self._again(rules, message, page[message.id], fixes, done)
+            if done.messages >= most:
+                done.finished = False
+                break
         return done
-
-    async def _fixes(self, records: Iterable[Record]) -> dict[int, Fix]:
-        ids = sorted({party.fix for record in records for party in record.parties.values() if party.fix})
-        found: dict[int, Fix] = {}
-        for start in range(0, len(ids), PAGE):
-            for row in await self._store.fetch(tables.FIXES_BY_ID, ids=ids[start : start + PAGE]):
-                found[row["id"]] = fix_of_row(row)
-        return found
 
     def _again(
         self,

@@ -119,6 +119,12 @@ class ZonesSettings(BaseModel):
     alarm_unknown: int = Field(
         default=100, ge=1, description="decisions on unknown locations within a minute that raise an alarm"
     )
+    heatmap_people: int = Field(
+        default=5,
+        ge=2,
+        le=1000,
+        description="a square of the heat map shows at least so many people, or nothing",
+    )
     verify_least_radius_m: int = Field(
         default=2_000,
         ge=1,

@@ -17,6 +17,7 @@ from ...access.permissions import Permission
 from ...message import NumberKind, id_at, number_kind
 from ...registry.versioned import ObjectKind, Stored
 from ...zones.fix import Fix
+from ...zones.heatmap import SIZES, heat_map
 from ...zones.policy import Policy, Role
 from ...zones.replay import step_facts
 from ...zones.rules import Drafted, Rules
@@ -25,6 +26,7 @@ from ..entrance import Identity, Require
 from ..problems import FieldError, Problem
 from ..rooms import Rooms, rooms_of
 from ..times import Instant, instant, ms_of
+from .zones import boxes_of
 
 __all__ = ["router"]
 
@@ -161,6 +163,71 @@ async def list_decisions(
         for one in found
     ]
     return DecisionList(items=items, next_before=items[-1].message_id if len(items) == limit else None)
+
+
+# ---------------------------------------------------------------------------------------------------------- heat map
+
+
+class BinView(BaseModel):
+    """A square with enough people in it to show nobody."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+    people: int = Field(description="rounded down to a multiple of `k`")
+    decisions: int = Field(description="rounded down to a multiple of `k`")
+
+
+class HeatMapAnswer(BaseModel):
+    """Where decisions fell."""
+
+    bins: list[BinView]
+    hidden: int = Field(description="squares with fewer than `k` people")
+    k: int
+    since: Instant = Field(description="begins with a full hour")
+    until: Instant = Field(description="ends with a full hour")
+    finished: bool = Field(description="false: only the newest records were read")
+
+
+@router.get(":heatmap", response_model=HeatMapAnswer)
+async def show_heat_map(
+    request: Request,
+    who: Reader,
+    since: Annotated[AwareDatetime, Query()],
+    until: Annotated[AwareDatetime, Query()],
+    bin: Annotated[
+        Literal["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"], Query(description="degrees")
+    ] = "0.1",
+    act: Annotated[
+        list[Literal["pass", "record", "block", "hold", "offer", "tag", "divert"]] | None,
+        Query(description="only these; more than one is allowed"),
+    ] = None,
+    bbox: Annotated[str | None, Query(max_length=100, description="west,south,east,north")] = None,
+) -> HeatMapAnswer:
+    """How many people were where when it was decided about their messages: squares with at least k of them."""
+    room = rooms_of(request).zones
+    made = await heat_map(
+        room.replay.records,
+        since=max(0, ms_of(since)),
+        until=max(0, ms_of(until)),
+        per_degree=SIZES[bin],
+        k=room.settings.heatmap_people,
+        acts=frozenset(act or ()),
+        boxes=boxes_of(bbox) if bbox else (),
+    )
+    return HeatMapAnswer(
+        bins=[
+            BinView(west=w, south=s, east=e, north=n, people=one.people, decisions=one.decisions)
+            for one in made.bins
+            for w, s, e, n in [one.box]
+        ],
+        hidden=made.hidden,
+        k=room.settings.heatmap_people,
+        since=instant(made.since),
+        until=instant(made.until),
+        finished=made.finished,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- simulate

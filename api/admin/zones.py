@@ -29,7 +29,7 @@ from ..problems import FieldError, Problem
 from ..rooms import doors_of, rooms_of
 from .objects import Editing, Reason, Remark, reason_of
 
-__all__ = ["memberships", "policies", "router"]
+__all__ = ["boxes_of", "memberships", "policies", "router"]
 
 Reader = Annotated[Identity, Depends(Require(Permission.ZONES_READ))]
 Writer = Annotated[Identity, Depends(Require(Permission.ZONES_WRITE))]
@@ -51,8 +51,8 @@ class ZoneQuery(PageQuery):
     )
 
 
-def box_of(text: str) -> Box:
-    """A box from its four numbers. Raises invalid-request."""
+def boxes_of(text: str) -> list[Box]:
+    """A box from its four numbers; two of them if it lies across 180 degrees. Raises invalid-request."""
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError:
@@ -62,7 +62,9 @@ def box_of(text: str) -> Box:
         raise Problem(
             "invalid-request", errors=[FieldError(parameter="bbox", code="not-a-box", detail=detail)]
         )
-    return west, south, east, north
+    if west > east:
+        return [(west, south, 180.0, north), (-180.0, south, east, north)]
+    return [(west, south, east, north)]
 
 
 class _ZoneEditing(Editing):
@@ -79,11 +81,7 @@ class _ZoneEditing(Editing):
         filters = {"tags": query.tag} if query.tag else {}
         inside: set[int] | None = None
         if query.bbox:
-            west, south, east, north = box_of(query.bbox)
-            boxes = [(west, south, east, north)]
-            if west > east:  # across 180 degrees
-                boxes = [(west, south, 180.0, north), (-180.0, south, east, north)]
-            inside = {number for box in boxes for number in rooms.zones.index.within(box)}
+            inside = {n for box in boxes_of(query.bbox) for n in rooms.zones.index.within(box)}
         items: list[Stored[ZoneModel]] = []
         while True:
             page = await rooms.registry.page(

@@ -21,15 +21,24 @@ app = common_commands(
     KIND, help="Home zones: where people may be reached, and why a message went where it went."
 )
 
-FORMATS = {".geojson": "geojson", ".json": "geojson", ".kml": "kml", ".wkt": "wkt", ".txt": "wkt"}
-Format = typer.Option("", "--format", help="geojson, kml or wkt; else by the file's name.")
+FORMATS = {
+    ".geojson": "geojson",
+    ".json": "geojson",
+    ".kml": "kml",
+    ".wkt": "wkt",
+    ".txt": "wkt",
+    ".zip": "shp",
+}
+Format = typer.Option("", "--format", help="geojson, kml, wkt or shp; else by the file's name.")
 
 
 def format_of(file: Path, given: str) -> str:
     """The format that was named, or the one of the file's name. Raises Failure."""
     found = given or FORMATS.get(file.suffix.lower(), "")
     if found not in FORMATS.values():
-        raise Failure(f"cannot tell the format of {file}", fix="--format geojson|kml|wkt", code=Exit.USAGE)
+        raise Failure(
+            f"cannot tell the format of {file}", fix="--format geojson|kml|wkt|shp", code=Exit.USAGE
+        )
     return found
 
 
@@ -55,7 +64,7 @@ def circle(
 
 @app.command("import")
 def import_file(
-    file: Path = typer.Argument(metavar="FILE", help="GeoJSON, KML or WKT."),
+    file: Path = typer.Argument(metavar="FILE", help="GeoJSON, KML, WKT or a zipped Shapefile."),
     format: str = Format,
     reason: Reason = "",
     dry_run: DryRun = False,

@@ -1,9 +1,10 @@
-"""Zones as files: GeoJSON, KML, WKT.
+"""Zones as files: GeoJSON, KML, WKT, zipped Shapefile.
 
 In charge of: reading a file into the bodies of zones, and writing zones. Not in charge of: whether a drawing is valid
 (`validation.py`, when it becomes a zone), saving (`api/admin/zones.py`).
 
-A circle has no form in any of the three: in GeoJSON it is a Point with the property `radius_m`, elsewhere a polygon.
+A circle has no form in any of them: in GeoJSON it is a Point with the property `radius_m`, elsewhere a polygon. (A
+Shapefile of points with a field radius_m is read as circles too.)
 Lists of cells and unions are properties of a feature without geometry. Everything that a zone has beside its shape
 travels in the feature's properties, so that an export can be imported again. Sources: RFC 7946; OGC KML 2.3 §10; OGC
 Simple Features §7 (WKT).
@@ -22,18 +23,20 @@ import shapely
 from ..registry.documents import Problem
 from ..registry.versioned import Stored
 from .geometry import circle_outline
+from .shapefile import ShapefileRefused, read_shapefile, write_shapefile
 from .xml_tree import Element, XmlRefused, parse_xml
 from .zone import CircleModel, PolygonModel, ZoneModel
 
 __all__ = ["FORMATS", "FileRefused", "ReadZones", "read_zones", "write_zones"]
 
-Format = Literal["geojson", "kml", "wkt"]
+Format = Literal["geojson", "kml", "wkt", "shp"]
 
 #: Media types.
 FORMATS: Mapping[str, str] = {
     "geojson": "application/geo+json",
     "kml": "application/vnd.google-earth.kml+xml",
     "wkt": "text/plain; charset=utf-8",
+    "shp": "application/zip",
 }
 
 #: What a zone has beside its name and shape.
@@ -59,8 +62,7 @@ class ReadZones:
 def read_zones(document: bytes, format: Format, *, most: int) -> ReadZones:
     """Read a file; `most` entries. Raises FileRefused."""
     found = ReadZones()
-    entries = {"geojson": _from_geojson, "kml": _from_kml, "wkt": _from_wkt}[format](document)
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(_entries(document, format, most)):
         if index >= most:
             raise FileRefused(f"more than {most} entries")
         name, shape, properties = entry
@@ -77,6 +79,14 @@ def read_zones(document: bytes, format: Format, *, most: int) -> ReadZones:
 
 
 Entry = tuple[str, "dict[str, Any] | None", Mapping[str, Any]]
+
+
+def _entries(document: bytes, format: Format, most: int) -> Iterator[Entry]:
+    if format == "geojson":
+        return _from_geojson(document)
+    if format == "kml":
+        return _from_kml(document)
+    return _from_shapefile(document, most) if format == "shp" else _from_wkt(document)
 
 
 def _from_geojson(document: bytes) -> Iterator[Entry]:
@@ -176,13 +186,28 @@ def _from_wkt(document: bytes) -> Iterator[Entry]:
         yield name.strip(), _shape_of(json.loads(shapely.to_geojson(geometry)), {}), {}
 
 
+def _from_shapefile(document: bytes, most: int) -> Iterator[Entry]:
+    try:
+        for geometry, attributes in read_shapefile(document, most=most):
+            known: dict[str, Any] = {"description": attributes.get("descript", "")}
+            try:
+                known["radius_m"] = float(attributes["radius_m"])
+            except (KeyError, ValueError):
+                pass
+            if attributes.get("tags"):
+                known["tags"] = attributes["tags"].split(",")
+            yield attributes.get("name", ""), _shape_of(geometry, known), known
+    except ShapefileRefused as refused:
+        raise FileRefused(str(refused)) from None
+
+
 # --------------------------------------------------------------------------------------------------------- writing
 
 
 def write_zones(
     zones: Iterable[Stored[ZoneModel]], format: Format, *, circles_as_polygons: bool = False
 ) -> bytes:
-    """A file of zones. What a format cannot hold is left out of it: cells and unions of KML and WKT."""
+    """A file of zones. What a format cannot hold is left out of it: cells and unions, but for GeoJSON."""
     if format == "geojson":
         features = [_feature(zone, circles_as_polygons) for zone in zones]
         return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False).encode()
@@ -192,9 +217,17 @@ def write_zones(
             f"{zone.key}\t{shapely.to_wkt(_made(geometry), rounding_precision=7)}" for zone, geometry in drawn
         ]
         return "".join(line + "\n" for line in lines).encode()
+    if format == "shp":
+        return write_shapefile(((geometry, _row(zone)) for zone, geometry in drawn), "zones")
     marks = [_placemark(zone, geometry) for zone, geometry in drawn]
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n'
     return (head + "".join(marks) + "</Document></kml>\n").encode()
+
+
+def _row(stored: Stored[ZoneModel]) -> dict[str, str]:
+    """Attributes of a Shapefile; names of at most ten characters."""
+    model = stored.value
+    return {"name": stored.key, "descript": model.description, "tags": ",".join(model.tags)}
 
 
 def _feature(stored: Stored[ZoneModel], circles_as_polygons: bool) -> dict[str, Any]:

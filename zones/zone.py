@@ -49,7 +49,15 @@ __all__ = [
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-ZoneName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+
+def _printed_name(name: str) -> str:
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("a name has printable characters, and no blank at either end")
+    return name
+
+
+#: In any script: files of zones bring names with them.
+ZoneName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printed_name)]
 
 MOST_RADIUS_M = 5_000_000.0
 #: Unions within unions; more would be a maze, and a bound ends circles that a race might make.

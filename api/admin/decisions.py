@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...access.permissions import Permission
 from ...message import NumberKind, id_at, number_kind
@@ -25,7 +25,7 @@ from ...zones.zone import Zone
 from ..entrance import Identity, Require
 from ..problems import FieldError, Problem
 from ..rooms import Rooms, rooms_of
-from ..times import Instant, instant, ms_of
+from ..times import GivenTime, Instant, instant, ms_of
 from .zones import boxes_of
 
 __all__ = ["router"]
@@ -58,7 +58,7 @@ class ExplainRequest(_Request):
     sender: Normal = Field(alias="from")
     recipient: Normal = Field(alias="to")
     service_type: str = Field(default="", max_length=5)
-    at: AwareDatetime | None = Field(default=None, description="when; now if it is left out")
+    at: GivenTime | None = Field(default=None, description="when; now if it is left out")
     from_application: bool = Field(default=False, description="an ESME sends it: its number is nowhere")
     sender_at: Place | None = Field(default=None, description="instead of where the sender was seen last")
     recipient_at: Place | None = None
@@ -131,7 +131,7 @@ async def list_decisions(
     who: Reader,
     msisdn: Annotated[str, Query(max_length=32, description="sender or recipient")] = "",
     state: Annotated[Literal["in", "out", "unknown", "not-applicable"] | None, Query()] = None,
-    since: Annotated[AwareDatetime | None, Query()] = None,
+    since: Annotated[GivenTime | None, Query()] = None,
     before: Annotated[str, Query(pattern=r"^[0-9]{0,19}$", description="message id")] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> DecisionList:
@@ -194,8 +194,8 @@ class HeatMapAnswer(BaseModel):
 async def show_heat_map(
     request: Request,
     who: Reader,
-    since: Annotated[AwareDatetime, Query()],
-    until: Annotated[AwareDatetime, Query()],
+    since: Annotated[GivenTime, Query()],
+    until: Annotated[GivenTime, Query()],
     bin: Annotated[
         Literal["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"], Query(description="degrees")
     ] = "0.1",
@@ -236,8 +236,8 @@ async def show_heat_map(
 class SimulateRequest(_Request):
     """A draft to try on recorded decisions; without one the present rules are checked against their own records."""
 
-    since: AwareDatetime
-    until: AwareDatetime
+    since: GivenTime
+    until: GivenTime
     policies: list[dict[str, Any]] = Field(default=[], max_length=20, description="bodies, by their names")
     zones: list[dict[str, Any]] = Field(default=[], max_length=100)
     most: int = Field(default=100_000, ge=1, le=1_000_000, description="messages")

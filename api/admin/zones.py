@@ -6,6 +6,7 @@ out. Not in charge of: geometry and rules (`zones/`), the zones of single number
 Annotations are evaluated here, as in `objects.py`, because a signature of ours is handed to FastAPI by another module.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from ...outlet import Write
 from ...registry.planning import Wanted
 from ...registry.versioned import Edit, InvalidObject, Stored, View
 from ...zones.fix import Fix
-from ...zones.formats import FORMATS, FileRefused, read_zones, write_zones
+from ...zones.formats import FORMATS, FileRefused, ReadZones, read_zones, write_zones
 from ...zones.membership import MembershipModel
 from ...zones.policy import ZonePolicyModel
 from ...zones.polygon import PolygonShape
@@ -174,7 +175,9 @@ async def containing(
     return ContainingAnswer(items=items, snapshot=zones.index.snapshot)
 
 
-Format = Annotated[Literal["geojson", "kml", "wkt"], Query(description="of the file")]
+Format = Annotated[
+    Literal["geojson", "kml", "wkt", "shp"], Query(description="of the file; shp: a Shapefile, zipped")
+]
 
 
 @router.get(":export", response_class=Response)
@@ -194,7 +197,7 @@ async def export_zones(
         if page.next_after is None:
             break
         after = page.next_after
-    document = write_zones(found, format, circles_as_polygons=circles == "polygon")
+    document = await asyncio.to_thread(write_zones, found, format, circles_as_polygons=circles == "polygon")
     return Response(document, media_type=FORMATS[format])
 
 
@@ -226,17 +229,22 @@ async def import_zones(
     """Make zones of a file; those with a name that exists replace it. Atomic; dry-run says what would happen."""
     rooms = rooms_of(request)
     kind = rooms.zone_kinds.zone
+    document = await request.body()
+
+    def read_all() -> tuple[ReadZones, list[ZoneModel]]:
+        read = read_zones(document, format, most=MOST_IMPORTED)
+        return read, [kind.parse(body) for body in read.zones]
+
     try:
-        read = read_zones(await request.body(), format, most=MOST_IMPORTED)
+        read, values = await asyncio.to_thread(read_all)  # large files take their time
     except FileRefused as refused:
         raise Problem("invalid-request", str(refused)) from None
     unchanged: list[ImportedView] = []
-    values = [(index, kind.parse(body)) for index, body in enumerate(read.zones)]
 
     def plan(view: View) -> list[Wanted]:
         unchanged.clear()
         wanted: list[Wanted] = []
-        for _, value in values:
+        for value in values:
             known = view.by_key(kind, value.name)
             if known is not None and known.value.model_dump() == value.model_dump():
                 unchanged.append(ImportedView(name=value.name, id=known.id, action="unchanged"))

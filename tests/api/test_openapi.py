@@ -122,7 +122,7 @@ def test_the_document_is_kept(served: Served, place: str) -> None:
             headers = {"Authorization": f"Bearer {served.tokens[place]}"}
             answer = case.call(headers=headers, timeout=60)
             answered += 1
-            where = f"{case.method} {case.path}: {answer.status_code} {answer.text[:300]}"
+            where = f"{case.method} {case.path}: {answer.status_code} {answer.content[:300]!r}"
             assert answer.status_code < 500, where
             if answer.status_code >= 400:
                 assert answer.headers["content-type"][0] == "application/problem+json", where

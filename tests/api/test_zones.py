@@ -139,7 +139,7 @@ def test_what_refers_to_each_other_stays_together(at_the_door) -> None:
     at_the_door(run)
 
 
-@pytest.mark.parametrize("format", ["geojson", "kml", "wkt"])
+@pytest.mark.parametrize("format", ["geojson", "kml", "wkt", "shp"])
 def test_files_go_out_and_come_back(at_the_door, format: str) -> None:
     async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
         ring = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
@@ -147,7 +147,7 @@ def test_files_go_out_and_come_back(at_the_door, format: str) -> None:
         await http.post(
             "/admin/zones",
             json={
-                "name": "A & B <1>".replace("&", "-").replace("<1>", "1"),
+                "name": "São <B> & 1",
                 "shape": polygon(ring, hole),
                 "tags": ["t"],
             },
@@ -162,16 +162,19 @@ def test_files_go_out_and_come_back(at_the_door, format: str) -> None:
         again = (await http.post(url, content=exported.content)).json()
         assert not again["applied"]
         actions = {one["name"]: one["action"] for one in again["items"]}
-        assert actions["A - B 1"] in ("unchanged", "replace")
+        assert actions["São <B> & 1"] in ("unchanged", "replace")
         if format == "geojson":
             assert set(actions.values()) == {"unchanged"}
             assert len(actions) == 3
-        moved = exported.content.replace(b"A - B 1", b"fresh")
-        applied = (await http.post(f"{url}&mode=apply", content=moved)).json()
+        for one in (await http.get("/admin/zones")).json()["items"]:
+            gone = await http.delete(f"/admin/zones/{one['id']}", headers={"If-Match": f'"{one["version"]}"'})
+            assert gone.status_code == 204
+        applied = (await http.post(f"{url}&mode=apply", content=exported.content)).json()
         assert applied["applied"]
-        assert "create" in [one["action"] for one in applied["items"] if one["name"] == "fresh"]
-        listed = (await http.get("/admin/zones?q=fresh")).json()["items"]
-        assert listed[0]["shape"]["geometry"]["coordinates"][0][0] == [0, 0]
+        assert {one["action"] for one in applied["items"]} == {"create"}
+        listed = (await http.get("/admin/zones", params={"q": "São"})).json()["items"]
+        assert sorted(listed[0]["shape"]["geometry"]["coordinates"][0]) == sorted(ring)
+        assert len(listed[0]["shape"]["geometry"]["coordinates"]) == 2
         broken = await http.post(f"{url}&mode=apply", content=b"{<not a file")
         assert broken.status_code == 422
         assert (await http.get("/admin/audit?limit=5")).json()["items"][0]["action"] == "zone.import"
@@ -296,6 +299,16 @@ def test_decisions_are_explained(at_the_door) -> None:
             "steps"
         ]
         assert (step["state"], step["reason"]) == ("unknown", "no-location")
+        span = {
+            "since": "2026-09-21T10:20:00Z",
+            "until": "2026-09-21T11:00:01Z",
+            "bin": "0.5",
+            "act": "block",
+        }
+        heat = (await http.get("/admin/decisions:heatmap", params=span)).json()
+        assert (heat["bins"], heat["hidden"], heat["k"], heat["finished"]) == ([], 0, 5, True)
+        assert (heat["since"], heat["until"]) == ("2026-09-21T10:00:00.000Z", "2026-09-21T12:00:00.000Z")
+        assert (await http.get("/admin/decisions:heatmap", params={**span, "bin": "0.3"})).status_code == 422
         empty = (await http.get(f"/admin/decisions?msisdn={PHONE}")).json()
         assert empty == {"items": [], "next_before": None}
         span = {"since": "2020-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z"}

@@ -258,7 +258,7 @@ class Center:
         self.endings = Endings(store, self.receipts.ending, self.delivery.admit)
         self.box = Box(store, self.subscribers, settings, self.endings)
         self.redelivery = Redelivery(store, self.box, settings, self.delivery.admit)
-        self.delivery.redelivery = self.redelivery
+        self.delivery.redeliver_with(self.redelivery)
         self.notices = Notices(
             store, self.subscribers, self.redelivery, settings, self.submission.send_system
         )

@@ -1,7 +1,7 @@
 """Messages that a check parked, in the hands of an operator.
 
 In charge of: letting a held or quarantined message go, or ending it, whatever node it is on; each time with author and
-note in its trace. Not in charge of: parking it (`submission.py`, `delivery.py`), who may do this (`api/`), judging it
+note in its trace. Not in charge of: parking it (`submission.py`, `attempts.py`), who may do this (`api/`), judging it
 again (`screening.py`).
 
 Theory. A parked row belongs to nobody. What an operator does is one conditional update on its queue reason: if the

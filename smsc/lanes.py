@@ -1,7 +1,7 @@
 """The order in which messages for one recipient are tried.
 
 In charge of: what waits for a recipient on this node, in which order, whether the next may start, and when to look at
-the lane again. Not in charge of: starting it, clocks, the database (`delivery.py`). Source: behaviour.md 2.
+the lane again. Not in charge of: starting it, clocks, the database (`desk.py`, `recording.py`). Source: behaviour.md 2.
 
 Theory: all messages for one recipient stand in one lane. Behind a handset the lane is narrow: one attempt at a time
 and one retry clock, so that later messages wait while the first one waits. Behind an ESME it is wide: the outlet's

@@ -1,7 +1,7 @@
 """What is known of recipients that could not be reached.
 
 In charge of: cause, since when, next try, per recipient; the writes that keep it durable; whom to wake when an outlet
-comes back. Not in charge of: attempts (`delivery.py`). Source: behaviour.md 5.
+comes back. Not in charge of: attempts (`attempts.py`). Source: behaviour.md 5.
 
 Theory: a recipient is *silent* from its first failed attempt that may pass until the next success. Only silent ones
 are remembered, in memory within a bound and in the `recipient` table without one; the table is the truth, the memory

@@ -1,7 +1,8 @@
 """What delivery writes into the trace of a message.
 
 In charge of: the event rows of attempts, deposits and acknowledged receipts, and the detail of an ending. Not in charge
-of: when they are written (`delivery.py`), evidence of checks (`screening.py`), the FINAL event itself (`receipts.py`).
+of: when they are written (`outcomes.py`, `recording.py`), evidence of checks (`screening.py`), the FINAL event itself
+(`receipts.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What follows from a failed attempt.
 
 In charge of: one schedule per error class, as data, and the decision it leads to: another route, another time, the
-mailbox, or the end. Not in charge of: carrying the decision out (`delivery.py`) or classifying failures (`causes.py`).
+mailbox, or the end. Not in charge of: carrying the decision out (`outcomes.py`) or classifying failures (`causes.py`).
 
 Rules (behaviour.md 1 and 5):
 - datagram and transaction mode have one attempt and no mailbox;

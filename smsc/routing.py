@@ -1,7 +1,7 @@
 """Where a message may go.
 
 In charge of: the routes operators draw, and the ordered list of outlets for one message. Not in charge of: trying them
-(`delivery.py`), or whether the message may be sent at all (`screening.py`).
+(`attempts.py`), or whether the message may be sent at all (`screening.py`).
 
 The order (issue of the main job, section 6):
 1. a receipt goes to its account and nowhere else;

@@ -2,7 +2,7 @@
 
 In charge of: calling the registered checks in order, waiting for those that look something up, choosing the verdict
 that decides, and keeping all evidence. Not in charge of: the checks themselves, or what a verdict does to a message
-(`submission.py`, `delivery.py`).
+(`submission.py`, `attempts.py`).
 
 Theory: a chain runs on the loop without suspending as long as each check answers at once. When one returns an
 awaitable, the rest of the chain moves to a task that belongs to this message alone; the connection it came from goes

@@ -1,7 +1,7 @@
 """Sees that each outcome gets to disk.
 
 In charge of: putting delivery's changes, hearing what became of them, and putting them again as long as the database
-says no. Not in charge of: what stands in a change, or what follows when it is stored (`delivery.py`).
+says no. Not in charge of: what stands in a change, or what follows when it is stored (`recording.py`).
 
 What an answer means:
     STORED    on disk; whoever put it goes on

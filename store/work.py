@@ -1,7 +1,7 @@
 """Reading work back from the queue: claims, orphans, and messages with their text.
 
 In charge of: the statements by which a node takes over queue rows and loads messages, and building a `Message` from
-its row. Not in charge of: running them (`engine.py`) or when to claim (`smsc/delivery.py`).
+its row. Not in charge of: running them (`engine.py`) or when to claim (`smsc/pump.py`).
 
 A claim takes rows that nobody owns. Rows of an epoch that is over are first given back (`ORPHANS`), a chunk at a time,
 so that they are then claimed in due order like all others.

@@ -221,7 +221,7 @@ class Path:
     async def step(self, ms: int) -> None:
         """Let time pass, then come to rest."""
         self.clock.now += ms
-        if not self.delivery._stopping:
+        if not self.delivery.halted:
             await self.store.beat()
         await self.settle()
 
@@ -356,7 +356,8 @@ async def make_path(
         settings=settings,
         schedules=schedules or no_jitter(),
     )
-    delivery.redelivery = box
+    if box is not None:
+        delivery.redeliver_with(box)
     for outlet in [*outlets.values(), *([box] if box else [])]:
         outlet.wake_with(delivery.outlet_ready)
     submission = Submission(

@@ -307,8 +307,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         note(f"left: {left}")
         assert not left
         assert path.delivery.in_memory == 0
-        assert path.delivery._lanes == {}
-        assert path.delivery._octets == 0
+        assert path.delivery._desk.lanes == {}
+        assert path.delivery._desk.octets == 0
         assert path.delivery._settlements.pending == 0
         assert path.receipts.waiting(1) == 0
         for task in asyncio.all_tasks(self.loop):

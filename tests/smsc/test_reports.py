@@ -184,7 +184,7 @@ def test_a_crash_between_the_report_and_its_record_loses_nothing(on_path):
     async def test(path: Path) -> None:
         all_forward(path)
         id = await path.submit()
-        path.delivery._draining = True  # what was taken back is not worked on in this life any more
+        path.delivery._desk.draining = True  # what was taken back is not worked on in this life any more
         assert await report(path, id, U, error=ErrorClass.SYSTEM, reason="system") is Answer.STORED
         assert (await row_of(path, id))[0] == QueueReason.RETRY
         again = await path.next_life()

@@ -1,0 +1,285 @@
+"""Records what became of a task: one change, one transaction.
+
+In charge of: the change that ends a message, puts it off or merely lets its row go, and what follows once that is on
+disk. Not in charge of: which of them it is (`attempts.py`, `outcomes.py`), the receipt's text (`receipts.py`), putting
+changes again until the database takes them (`settlement.py`).
+
+Theory: the events that a task collected ride with its next change. On disk, the task leaves memory, or goes back into
+its lane if its next try is near; the receipts that were stored with it are then worked on. A task whose row was lost
+is forgotten, and nothing starts until it is known that this life of the node still counts.
+
+    end        row released, final event, receipt     ──> leaves
+    requeue    row stays, due later, near             ──> back into the lane, still owned
+               row stays, due later, far              ──> leaves; the pump reads it back
+    put_behind row stays: its lane's head went far    ──> leaves
+    let_go     row released, nothing else             ──> leaves
+
+Sources: behaviour.md 1, 2, 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+from sqlalchemy import bindparam, update
+
+from ..message import Kind, MessageState
+from ..metrics import counter
+from ..outlet import ErrorClass, Outcome, Outlet, Write
+from ..store import tables
+from ..store.statement import Sql
+from ..store.store import Answer, Change, QueueReason, Release, Requeue, Store, StoreClosed
+from .causes import receipt_error
+from .desk import Desk
+from .lanes import Lane, Task
+from .pump import Pump
+from .receipts import Receipts
+from .recipients import Recipients
+from .records import final_detail
+from .settlement import Settlements
+
+__all__ = ["NOT_BOUND", "Recording", "count_ending"]
+
+_endings = counter("delivery", "endings", "Messages that reached a final state", ("state",))
+_ended = cache(_endings.labels)  # states are few, and looking a child up costs less than `labels` does
+
+#: The reason of an outcome that is no attempt: nobody is bound.
+NOT_BOUND = "not-bound"
+
+#: The text of a one-time code is blanked with the transaction that ends it.
+_BLANK = Sql(
+    "recording: blank the text of a one-time code",
+    update(tables.body).where(tables.body.c.message == bindparam("id")).values(payload=bindparam("nothing")),
+)
+
+_MOST_VEILED = 100_000  #: recipients whose withheld messages wait behind each other
+
+
+class Recording:
+    """The changes of one node's tasks."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        store: Store,
+        settlements: Settlements,
+        *,
+        receipts: Receipts,
+        recipients: Recipients,
+        pump: Pump,
+        horizon_s: int,
+    ) -> None:
+        """`horizon_s`: a next try later than this waits in the database."""
+        self._desk = desk
+        self._store = store
+        self._clock = store.clock
+        self._settlements = settlements
+        self._receipts = receipts
+        self._recipients = recipients
+        self._pump = pump
+        self._horizon_ms = horizon_s * 1000
+        self._veiled: dict[str, int] = {}  # recipient -> next try of what is withheld from him
+
+    # ------------------------------------------------------------------------------------------ endings
+
+    def end(
+        self,
+        lane: Lane,
+        task: Task,
+        state: MessageState,
+        *,
+        reason: str = "",
+        error: ErrorClass | None = None,
+        outcome: Outcome | None = None,
+        writes: tuple[Write, ...] = (),
+    ) -> None:
+        """Bring a message to its final state, with the receipt that was asked for."""
+        message, lead = task.message, task.lead
+        redelivery = task.reason == QueueReason.REDELIVERY
+        if redelivery and state is not MessageState.DELIVERED:
+            self.let_go(lane, task)  # the end is the box's
+            return
+        try:
+            final, receipts = self._receipts.ending(
+                message,
+                state,
+                at=self._clock.now_ms(),
+                reason=reason,
+                error=receipt_error(error, reason),
+                attempt=task.attempts,
+                route=lead.outlet.name if lead is not None else "",
+                network_error=outcome.network_error if outcome is not None else b"",
+                detail=final_detail(task, outcome),
+            )
+        except StoreClosed:  # no id for the receipt now
+            end = partial(self.end, reason=reason, error=error, outcome=outcome, writes=writes)
+            self.later(end, lane, task, state)
+            return
+        if message.kind == Kind.CODE:
+            writes += (Write(_BLANK, {"id": message.id, "nothing": b""}),)
+        release = Release(message.id, self._store.epoch)
+        change = Change(done=ignore, messages=receipts, release=release, events=final, writes=writes)
+        conflict = partial(self._read_meanwhile, lane, task) if redelivery else None
+        ended = self._desk.watcher(message.id)
+
+        def stored() -> None:
+            count_ending(state)
+            if message.kind == Kind.RECEIPT:
+                self._receipts.concluded(message)
+            if ended is not None:
+                ended(state, outcome)
+
+        self.commit(lane, task, change, stored=stored, conflict=conflict)
+
+    def _read_meanwhile(self, lane: Lane, task: Task) -> None:
+        """The recipient read the box while the copy was on its way: the ending is the box's, not ours."""
+        self.let_go(lane, task, self._recipients.reached(task.message.recipient, retried=True))
+
+    def let_go(self, lane: Lane, task: Task, writes: tuple[Write, ...] = ()) -> None:
+        """The row leaves the queue; how the message ends is told elsewhere."""
+        release = Release(task.message.id, self._store.epoch)
+        self.commit(lane, task, Change(done=ignore, release=release, writes=writes))
+
+    # ------------------------------------------------------------------------------------------ another time
+
+    def requeue(
+        self,
+        lane: Lane,
+        task: Task,
+        due_at: int,
+        reason: str,
+        *,
+        outcome: Outcome | None = None,
+        writes: tuple[Write, ...] = (),
+    ) -> None:
+        """Put a task off. Near ones stay in memory; a handset's whole lane waits with its head.
+
+        A near one counts as flying until the change is on disk: no second attempt overtakes the record of the first.
+        """
+        message, now = task.message, self._clock.now_ms()
+        due_at = min(due_at, message.expires_at)
+        task.reason, task.due_at = reason, due_at
+        retried = reason in (QueueReason.RETRY, QueueReason.DIVERTED)
+        near = (retried or reason == QueueReason.WITHHELD) and self.is_near(due_at, now)
+        holds_lane = bool(lane.handset) and retried
+        if outcome is not None and reason == QueueReason.WITHHELD and lane.handset:
+            self._veil(message.recipient, due_at, now)
+        requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
+        change = Change(done=ignore, requeue=requeue, writes=writes)
+        missed = None
+        if outcome is not None and outcome.reason == NOT_BOUND and task.lead is not None:
+            missed = partial(self._look_again, task.lead.outlet, message.recipient)
+        if holds_lane and near:
+            lane.blocked_until = due_at
+        if near:
+            lane.flying += 1
+            back = partial(self._put_off, lane, task, holds_lane)
+            self.commit(lane, task, change, back=back, after=missed)
+            return
+        self.commit(lane, task, change, after=missed)
+        if holds_lane:
+            self.put_all_behind(lane, due_at)
+
+    def is_near(self, due_at: int, now: int) -> bool:
+        """True if a next try is soon enough to wait for it in memory."""
+        return due_at - now <= self._horizon_ms
+
+    def put_all_behind(self, lane: Lane, due_at: int) -> None:
+        """A handset's head went to the database for long: those behind it wait there as well, in the same order."""
+        for follower in lane.take_all():
+            self.put_behind(lane, follower, due_at)
+
+    def put_behind(self, lane: Lane, task: Task, due_at: int) -> None:
+        """One task waits in the database until others have been tried."""
+        if not self._desk.holds(task):
+            return
+        due = min(due_at, task.message.expires_at)
+        reason = QueueReason.NEW if task.reason == QueueReason.SCHEDULED else task.reason
+        requeue = Requeue(task.message.id, self._store.epoch, due, task.attempts, reason)
+        self.commit(lane, task, Change(done=ignore, requeue=requeue))
+
+    def _put_off(self, lane: Lane, task: Task, holds_lane: bool) -> None:
+        """A near next try is on disk."""
+        if holds_lane:
+            lane.push(task)
+        else:
+            lane.delay(task)
+
+    def veiled_until(self, recipient: str) -> int:
+        """Until when a blocked recipient looks silent to the senders of what is withheld from him; 0: he does not."""
+        return self._veiled.get(recipient, 0)
+
+    def _veil(self, recipient: str, until: int, now: int) -> None:
+        if len(self._veiled) >= _MOST_VEILED:
+            self._veiled = {number: at for number, at in self._veiled.items() if at > now}
+        if len(self._veiled) < _MOST_VEILED:
+            self._veiled[recipient] = until
+
+    def _look_again(self, outlet: Outlet, recipient: str) -> None:
+        """That an outlet was not there is on disk now. If it came back meanwhile, its return found nothing to wake."""
+        if outlet.reachable():
+            self._pump.want(recipient)
+            self._desk.rouse(recipient)
+            self._desk.nudge()
+
+    # ------------------------------------------------------------------------------------------ to disk
+
+    def commit(
+        self,
+        lane: Lane,
+        task: Task,
+        change: Change,
+        *,
+        stored: Callable[[], None] | None = None,
+        back: Callable[[], None] | None = None,
+        after: Callable[[], None] | None = None,
+        conflict: Callable[[], None] | None = None,
+    ) -> None:
+        """Put a change. On disk, the task leaves memory (or goes `back` into its lane) and new messages enter;
+        `after` comes last."""
+        change.events = task.notes + change.events
+        task.notes = ()
+        desk = self._desk
+
+        def is_stored(change: Change) -> None:
+            if stored is not None:
+                stored()
+            if back is None:
+                desk.leave(task)
+            else:
+                lane.flying -= 1
+                if desk.holds(task):
+                    back()
+                desk.advance(lane)
+            for message in change.messages:
+                desk.admit(message)
+            if after is not None:
+                after()
+
+        def is_lost() -> None:
+            if back is not None:
+                lane.flying -= 1
+            desk.leave(task)
+            desk.suspicious = True
+            desk.nudge()
+
+        self._settlements.put(change, stored=is_stored, lost=is_lost, conflict=conflict)
+
+    def later(self, what: Callable[..., None], lane: Lane, task: Task, *args: object) -> None:
+        """Do in a moment what the database could not help with now, if the task is still ours."""
+
+        def again() -> None:
+            if self._desk.holds(task):
+                what(lane, task, *args)
+
+        self._settlements.later(again)
+
+
+def count_ending(state: MessageState) -> None:
+    """A message reached a final state."""
+    _ended(state.name).inc()
+
+
+def ignore(answer: Answer) -> None:
+    """Replaced when the change is put."""

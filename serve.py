@@ -22,6 +22,7 @@ import structlog
 from . import __version__
 from .access.accounts import Account, AccountModel, account_warnings, owner_table
 from .access.audit import Audit
+from .access.certificates import Certificates
 from .access.credentials import CredentialKind, Credentials
 from .access.numbers import NumberRules
 from .access.one_time_codes import OneTimeCodes
@@ -84,6 +85,7 @@ class Addresses:
     smpp: tuple[str, int]
     http: tuple[str, int]
     ops: tuple[str, int]
+    smpps: tuple[str, int] | None = None  #: SMPP over TLS
 
 
 class Center:
@@ -120,6 +122,7 @@ class Center:
             (self.config.smpp.host, self.listener.port),
             (self.config.http.host, self.http.port),
             (self.config.ops.host, self.ops.port),
+            (self.config.smpp.host, self.listener.tls_port) if self.listener.tls_port else None,
         )
 
     # ------------------------------------------------------------------------------------------------ opening
@@ -284,6 +287,7 @@ class Center:
         self._begin(self.sessions.revoke_all(f"sub_{subscriber.number}", "barred"), "revoke")
 
     async def _open_doors(self) -> None:
+        self.certificates = Certificates()
         rooms = self._rooms()
         self.ops = HttpServer(create_ops_app(rooms), self.config.ops)
         await self.ops.start()
@@ -307,6 +311,7 @@ class Center:
         self.http = HttpServer(app, self.config.http)
         await self.http.start()
         self._end.push_async_callback(self.http.stop)
+        self._show_certificates()
         self._end.callback(app.end_streams)  # before the server waits for them
 
     async def _open_smpp(self) -> None:
@@ -323,6 +328,15 @@ class Center:
         self.store.after_commit(self.listener.resume_paused)
         await self.listener.start()
         self._end.push_async_callback(self.listener.stop, _STOP_S)
+
+    def _show_certificates(self) -> None:
+        """Doors that speak TLS have their files read again when they change."""
+        http, tls = self.config.http, self.config.smpp.tls
+        if tls.files:
+            self.certificates.add("smpp", tls.files, self.listener.reload_tls)
+        if http.tls_certificate is not None and http.tls_key is not None:
+            self.certificates.add("http", (http.tls_certificate, http.tls_key), self.http.reload_tls)
+        self._begin(self.certificates.watch(tls.look_again_s), "certificates")
 
     def _rooms(self) -> Rooms:
         return Rooms(
@@ -351,6 +365,7 @@ class Center:
             subscribers=self.subscribers,
             zones=self.zones,
             zone_kinds=self.zone_kinds,
+            certificates=self.certificates,
             config=self._effective,
         )
 
@@ -417,13 +432,15 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[Addresses], None] = lambda addresses: None,
     effective: Callable[[], Sequence[ConfigValue]] = tuple[ConfigValue, ...],
+    reload_by: Callable[[Callable[[], object]], None] = lambda reload: None,
 ) -> None:
-    """Run a center until `stop` is set."""
+    """Run a center until `stop` is set. `reload_by` is given what reads the certificates again."""
     center = Center(config, key_file=key_file, environ=environ, effective=effective)
     addresses = await center.start()
     gc.collect()
     gc.freeze()  # what exists now lives as long as the process: no collection needs to look at it again
     gc.set_threshold(50_000, 20, 50)  # messages make no cycles; looking for some took a tenth of the time
+    reload_by(center.certificates.reload)
     ready(addresses)
     try:
         await stop.wait()

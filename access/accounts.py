@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..message import Role
+from .certificates import CertificateRule
 from .numbers import EgressRules, NumberRule, NumberRules, PrefixTable
 
 __all__ = ["Account", "AccountModel", "account_warnings", "owner_table"]
@@ -57,6 +58,13 @@ class AccountModel(BaseModel):
         default=(),
         max_length=64,
         description='CIDR networks it may come from, e.g. "192.0.2.0/24"; empty: any',
+    )
+    require_tls: bool = Field(default=False, description="true: it may bind over TLS only")
+    certificates: tuple[CertificateRule, ...] = Field(
+        default=(),
+        max_length=16,
+        description='client certificates it must come with, besides its password: "sha256:…" or a subject, '
+        '"CN=shop,O=Shop Ltd"; empty: none is demanded',
     )
     max_binds: int = Field(default=10, ge=1, le=1000, description="binds at one time, over all nodes")
 
@@ -168,6 +176,8 @@ class Account:
         "role",
         "suspended",
         "bind_types",
+        "require_tls",
+        "certificates",
         "max_binds",
         "throughput",
         "burst",
@@ -211,6 +221,8 @@ class Account:
         self.role = Role(model.role)
         self.suspended = model.suspended
         self.bind_types = frozenset[str](model.bind_types)
+        self.require_tls = model.require_tls or bool(model.certificates)
+        self.certificates = model.certificates
         self.max_binds = model.max_binds
         self.throughput = model.throughput  #: messages per second, or None
         self.burst = model.burst

@@ -38,6 +38,7 @@ class Permission(StrEnum):
     OPERATORS_WRITE = "operators.write"
     SESSIONS_WRITE = "sessions.write"  #: list and end other people's sessions
     CONFIG_READ = "config.read"
+    CERTIFICATES_WRITE = "certificates.write"  #: have the doors read their files again
     ZONES_READ = "zones.read"  #: zones, policies, memberships; decisions with rounded places
     ZONES_WRITE = "zones.write"
     LOCATIONS_READ = "locations.read"  #: where somebody is; each use is audited
@@ -86,6 +87,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.BINDS_WRITE,
                 _P.DEFINITIONS_READ,
                 _P.CONFIG_READ,
+                _P.CERTIFICATES_WRITE,
             }
         ),
     ),

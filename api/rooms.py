@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import Request
 
+from ..access.certificates import Certificates
+
 if TYPE_CHECKING:
     from ..access.accounts import Account, AccountModel
     from ..access.audit import Audit
@@ -80,6 +82,7 @@ class Rooms:
     subscribers: Subscribers
     zones: ZonesRoom
     zone_kinds: ZoneKinds
+    certificates: Certificates = field(default_factory=Certificates)  #: of the doors of this node
     config: Callable[[], Sequence[ConfigValue]] = field(default=tuple[ConfigValue, ...])
 
 

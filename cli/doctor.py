@@ -85,8 +85,11 @@ def examine(config_file: str | None) -> Iterator[Finding]:
 def doors(place: Site) -> list[tuple[str, str, int]]:
     """Name, host and port of each door."""
     config = place.config
+    smpp = config.smpp
+    tls = [("smpps", host, smpp.tls.port) for host in smpp.hosts] if smpp.tls.files else []
     return [
-        ("smpp", config.smpp.host, config.smpp.port),
+        *(("smpp", host, smpp.port) for host in smpp.hosts),
+        *tls,
         ("http", config.http.host, config.http.port),
         ("ops", config.ops.host, config.ops.port),
     ]

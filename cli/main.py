@@ -10,6 +10,7 @@ import typer
 from .. import __version__
 from . import (
     bench,
+    certificate,
     completion,
     config,
     db,
@@ -69,6 +70,7 @@ app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(zone.app, name="zone")
 app.add_typer(location.app, name="location")
 app.add_typer(config.app, name="config")
+app.add_typer(certificate.app, name="certificate")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

@@ -49,13 +49,20 @@ def serve(
         def ready(running: Running) -> None:
             if as_json:
                 out.document(
-                    {"pid": running.pid, "url": running.url, "smpp": running.smpp, "ops": running.ops}
+                    {
+                        "pid": running.pid,
+                        "url": running.url,
+                        "smpp": running.smpp,
+                        "smpps": running.smpps,
+                        "ops": running.ops,
+                    }
                 )
-            out.line(f"ready: SMPP {running.smpp}, HTTP {running.url}, operations {running.ops}")
+            tls = f" (TLS {running.smpps})" if running.smpps else ""
+            out.line(f"ready: SMPP {running.smpp}{tls}, HTTP {running.url}, operations {running.ops}")
 
         try:
             refuse_published(place)
-            run(run_center(place, stopped_by_signals(), ready))
+            run(run_center(place, stopped_by_signals(), ready, reloaded_by_signal))
         except Failure:
             raise
         except Exception as error:
@@ -83,10 +90,19 @@ def stopped_by_signals() -> Callable[[asyncio.Event], None]:
     return arm
 
 
+def reloaded_by_signal(reload: Callable[[], object]) -> None:
+    """Make SIGHUP read the certificates again; call it in the running loop."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+
 async def run_center(
-    place: Site, arm: Callable[[asyncio.Event], None], ready: Callable[[Running], None]
+    place: Site,
+    arm: Callable[[asyncio.Event], None],
+    ready: Callable[[Running], None],
+    reload_by: Callable[[Callable[[], object]], None] = lambda reload: None,
 ) -> None:
-    """Serve until the event that `arm` is given is set. `ready` is called when all doors are open."""
+    """Serve until the event that `arm` is given is set. `ready` is called when all doors are open; `reload_by` is given
+    what reads the certificates again."""
     from ..serve import Addresses
     from ..serve import serve as serve_rooms
 
@@ -107,6 +123,7 @@ async def run_center(
             environ=os.environ,
             stop=stop,
             ready=opened,
+            reload_by=reload_by,
             effective=lambda: effective_values(place.loaded),
         )
     finally:

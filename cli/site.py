@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import BaseModel
 
 from .output import Failure
 
@@ -36,6 +38,8 @@ __all__ = [
     "read_config",
     "site",
 ]
+
+M = TypeVar("M", bound=BaseModel)
 
 CONFIG_FILE = "restante.toml"
 KEY_FILE = "restante.key"
@@ -63,8 +67,9 @@ class Site:
         optional = [self.folder / OPERATOR_FILE, *self.database_files]
         if re.search(r"://[^/:@]*:.*@", self.config.store.url):
             optional.append(self.folder / CONFIG_FILE)
-        if self.config.http.tls_key is not None:
-            optional.append(self.config.http.tls_key)
+        for key in (self.config.http.tls_key, self.config.smpp.tls.key):
+            if key is not None:
+                optional.append(key)
         return [self.key_file, *(path for path in optional if path.exists())]
 
     @property
@@ -120,20 +125,26 @@ def placed(loaded: Loaded[Config], folder: Path) -> Site:
     scheme, _, rest = url.partition(":///")
     if scheme.startswith("sqlite") and rest and not rest.startswith("/"):
         url = f"{scheme}:///{folder / rest}"
-    http = config.http.model_copy(
+    http = _with_paths(config.http, ("tls_certificate", "tls_key"), folder)
+    tls = _with_paths(config.smpp.tls, ("certificate", "key", "client_ca"), folder)
+    table = _with_paths(config.affiliations.table, ("file",), folder)
+    config = config.model_copy(
         update={
-            name: folder / path
-            for name in ("tls_certificate", "tls_key")
-            if (path := cast("Path | None", getattr(config.http, name))) is not None
+            "store": config.store.model_copy(update={"url": url}),
+            "http": http,
+            "smpp": config.smpp.model_copy(update={"tls": tls}),
+            "affiliations": config.affiliations.model_copy(update={"table": table}),
         }
     )
-    affiliations = config.affiliations
-    if affiliations.table.file is not None:
-        table = affiliations.table.model_copy(update={"file": folder / affiliations.table.file})
-        affiliations = affiliations.model_copy(update={"table": table})
-    store = config.store.model_copy(update={"url": url})
-    config = config.model_copy(update={"store": store, "http": http, "affiliations": affiliations})
     return Site(loaded, folder, config, folder / config.secrets.key_file)
+
+
+def _with_paths(settings: M, names: Iterable[str], folder: Path) -> M:
+    """Settings whose relative paths start at a folder."""
+    given = {name: cast("Path | None", getattr(settings, name)) for name in names}
+    return settings.model_copy(
+        update={name: folder / path for name, path in given.items() if path is not None}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,7 @@ class Running:
     url: str  #: of the REST door
     smpp: str  #: "127.0.0.1:2775"
     ops: str  #: URL of the operations door
+    smpps: str = ""  #: "127.0.0.1:3550"; "" if no TLS is spoken
 
     @classmethod
     def of(cls, config: Config, addresses: Addresses) -> Running:
@@ -154,6 +166,7 @@ class Running:
             url=f"{scheme}://{reachable(*addresses.http)}",
             smpp=reachable(*addresses.smpp),
             ops=f"http://{reachable(*addresses.ops)}",
+            smpps=reachable(*addresses.smpps) if addresses.smpps is not None else "",
         )
 
     @classmethod

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from ..access.accounts import Account
+from ..access.certificates import PeerCertificate
 from ..message import Ingress
 from ..metrics import counter
 from .binds import Handover
@@ -44,6 +45,7 @@ from .smpp.session import NotAllowed, Session
 from .smpp.states import BOUND, State
 from .submission import Accepted
 from .submission import Refused as NotTaken
+from .tls_door import peer_certificate
 
 if TYPE_CHECKING:
     from .listener import Listener
@@ -69,6 +71,8 @@ class Connection(asyncio.Protocol):
         self.version = 0
         self.peer = ""
         self.address = ""
+        self.tls = ""  # version of TLS, "TLSv1.3"; "" on a plain connection
+        self.certificate: PeerCertificate | None = None  # of the peer, verified
         self.bound_at = 0
         self._ingress: Ingress | None = None
         self._transport: asyncio.Transport | None = None
@@ -88,6 +92,10 @@ class Connection(asyncio.Protocol):
         name = transport.get_extra_info("peername") or ("", 0)
         self.address = str(name[0])
         self.peer = f"[{name[0]}]:{name[1]}" if ":" in self.address else f"{name[0]}:{name[1]}"
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.tls = str(tls.version())
+            self.certificate = peer_certificate(transport)
         transport.set_write_buffer_limits(high=_WRITE_HIGH)
         if not self._listener.opened(self):
             transport.abort()
@@ -233,13 +241,13 @@ class Connection(asyncio.Protocol):
 
     async def _bind(self, pdu: Pdu) -> None:
         """Ask who it is; the connection goes on meanwhile and refuses everything else."""
-        status = await self._listener.admit(self, pdu)
+        why = await self._listener.admit(self, pdu)
         if self._transport is None or self._transport.is_closing():
             return
-        if status != Status.ESME_ROK:
-            self._session.refuse(pdu, status)
+        if why:
+            self._session.refuse(pdu, Status.ESME_RBINDFAIL)
             self.flush()
-            self._listener.refused(self, pdu, status)
+            self._listener.refused(self, pdu, Status.ESME_RBINDFAIL, why)
             return
         self._listener.bound(self, pdu, self._session)
         self.flush()

@@ -17,6 +17,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..access.accounts import Account, AccountModel
+from ..access.certificates import satisfies
 from ..message import Ingress
 from ..metrics import counter, gauge
 from ..store.clock import Clock
@@ -30,6 +31,7 @@ from .smpp.command_status import status_name
 from .smpp.pdu import Bind, BindResp, response_to
 from .smpp.session import Session, SessionSettings
 from .submission import Submission
+from .tls_door import TlsDoor, TlsSettings
 
 __all__ = ["Listener", "ListenerSettings", "LiveAccounts"]
 
@@ -46,12 +48,23 @@ _BIND_TYPES = {
 }
 
 
+def _nobody(address: str = "") -> int:
+    """Handshakes under way where no TLS is spoken."""
+    return 0
+
+
 class ListenerSettings(BaseModel):
     """[smpp] of restante.toml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 or :: for all")
+    host: str = Field(
+        default="127.0.0.1",
+        description="address to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv6",
+    )
+    further_hosts: tuple[str, ...] = Field(
+        default=(), max_length=16, description='more addresses to listen on, e.g. ["::1"]'
+    )
     port: int = Field(default=2775, ge=0, le=65_535, description="TCP port; 0 takes a free one")
     system_id: str = Field(
         default="Restante", pattern=r"^[!-~]{1,15}$", description="our name in bind responses"
@@ -78,6 +91,12 @@ class ListenerSettings(BaseModel):
         ge=100,
         description="messages waiting for the disk, over all binds, at which we stop reading",
     )
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every address to listen on, each once."""
+        return tuple(dict.fromkeys((self.host, *self.further_hosts)))
 
 
 class LiveAccounts(Protocol):
@@ -135,6 +154,17 @@ class Listener:
         self._password_is_right = password_is_right
         self._store_pending = store_pending
         self._server: asyncio.Server | None = None
+        self._tls = (
+            TlsDoor(
+                settings.tls,
+                hosts=settings.hosts,
+                make=lambda: Connection(self),
+                has_room=self._may_open,
+                handshake_s=settings.session_init_timer_s,
+            )
+            if settings.tls.certificate is not None
+            else None
+        )
         self._connections: set[Connection] = set()
         self._per_address: Counter[str] = Counter()
         self._paused: set[Connection] = set()
@@ -148,14 +178,16 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Connection(self),
-            self.settings.host,
+            self.settings.hosts,
             self.settings.port,
             backlog=1024,
             # With port 0 the kernel could give one that another reusing socket has bound, and listen() fails.
             reuse_address=self.settings.port != 0,
         )
         self._ticker = loop.create_task(self._tick(), name="smpp-timers")
-        _log.info("smpp-listening", host=self.settings.host, port=self.port)
+        if self._tls is not None:
+            await self._tls.start()
+        _log.info("smpp-listening", hosts=self.settings.hosts, port=self.port, tls_port=self.tls_port or None)
 
     @property
     def port(self) -> int:
@@ -163,11 +195,23 @@ class Listener:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def tls_port(self) -> int:
+        """The port really listened on for TLS; 0 if there is none."""
+        return self._tls.port if self._tls is not None else 0
+
+    def reload_tls(self) -> None:
+        """Read certificate, key and authorities again; open connections stay. Raises OSError."""
+        if self._tls is not None:
+            self._tls.reload()
+
     async def stop(self, timeout_s: float = 3.0) -> None:
         """Accept nothing more, let what is pending be answered, unbind everybody, then close."""
         self._stopping = True
         if self._server is not None:
             self._server.close()
+        if self._tls is not None:
+            self._tls.close()
         deadline = self.now() + timeout_s
         for connection in self._connections:  # who always has more to say would be answered for ever
             connection.hold_reading()
@@ -196,18 +240,24 @@ class Listener:
     # ------------------------------------------------------------------------------------------------ connections
 
     def opened(self, connection: Connection) -> bool:
-        """A connection came; False turns it away."""
-        if (
-            self._stopping
-            or len(self._connections) >= self.settings.max_connections
-            or self._per_address[connection.address] >= self.settings.max_connections_per_address
-        ):
-            _log.warning("connection-turned-away", peer=connection.peer, open=len(self._connections))
+        """A connection came; False turns it away. One over TLS was asked about before its handshake."""
+        if self._stopping or not (connection.tls or self._may_open(connection.address)):
             return False
         self._connections.add(connection)
         self._per_address[connection.address] += 1
         _connections.inc()
         return True
+
+    def _may_open(self, address: str) -> bool:
+        """True if an address may open one more connection; handshakes under way count."""
+        shaking = self._tls.shaking if self._tls is not None else _nobody
+        settings = self.settings
+        total = len(self._connections) + shaking()
+        of_address = self._per_address[address] + shaking(address)
+        if total < settings.max_connections and of_address < settings.max_connections_per_address:
+            return True
+        _log.warning("connection-turned-away", address=address, open=total, of_address=of_address)
+        return False
 
     def closed(self, connection: Connection) -> None:
         """A connection went."""
@@ -237,25 +287,30 @@ class Listener:
 
     # ------------------------------------------------------------------------------------------------ binding
 
-    async def admit(self, connection: Connection, pdu: Pdu) -> int:
-        """Whether a peer may bind: command_status. The order of the tests gives nothing away (behaviour.md 11)."""
+    async def admit(self, connection: Connection, pdu: Pdu) -> str:
+        """Whether a peer may bind: "" or why not, for the log. The peer learns one status, whatever it is, and the
+        password is looked at first, so that nothing about an account is told to who has none (behaviour.md 11)."""
         assert isinstance(pdu, Bind)
         system_id = pdu.system_id.decode("latin-1")
         account = self.accounts.get(system_id)
         right = await self._password_is_right(
             account, system_id, pdu.password.decode("latin-1"), connection.address
         )
-        if account is None or not right or not account.may_come_from(connection.address):
-            return Status.ESME_RBINDFAIL
-        if (
-            self._stopping
-            or account.suspended
-            or _BIND_TYPES[CommandId(pdu.command_id)] not in account.bind_types
-        ):
-            return Status.ESME_RBINDFAIL
-        if not self.binds.has_room(account):
-            return Status.ESME_RBINDFAIL
-        return Status.ESME_ROK
+        if account is None or not right:
+            return "password"
+        if not account.may_come_from(connection.address):
+            return "address"
+        if account.require_tls and not connection.tls:
+            return "tls-required"
+        if not satisfies(connection.certificate, account.certificates):
+            return "certificate"
+        if self._stopping:
+            return "closing"
+        if account.suspended:
+            return "suspended"
+        if _BIND_TYPES[CommandId(pdu.command_id)] not in account.bind_types:
+            return "bind-type"
+        return "" if self.binds.has_room(account) else "too-many-binds"
 
     def bound(self, connection: Connection, pdu: Pdu, session: Session) -> None:
         """Answer a bind positively and take the connection in."""
@@ -269,7 +324,7 @@ class Listener:
             role=account.role,
             name=account.system_id,
             peer=connection.peer,
-            authenticated="password",
+            authenticated="certificate" if account.certificates else "password",
             version=pdu.interface_version,
         )
         connection.become(account, bind_type, self.binds.next_number(), ingress, self.clock.now_ms())
@@ -280,17 +335,20 @@ class Listener:
         _bind_answers.labels(status_name(Status.ESME_ROK)).inc()
         _log.info(
             "bound", bind=connection.number, system_id=account.system_id, type=bind_type, peer=connection.peer,
-            version=f"0x{pdu.interface_version:02x}",
+            version=f"0x{pdu.interface_version:02x}", tls=connection.tls or None,
         )  # fmt: skip
         self.binds.add(connection)
 
-    def refused(self, connection: Connection, pdu: Pdu, status: int) -> None:
+    def refused(self, connection: Connection, pdu: Pdu, status: int, why: str) -> None:
         """A bind was refused: one line for the operator; the password is never in it."""
         assert isinstance(pdu, Bind)
+        shown = connection.certificate
         _bind_answers.labels(status_name(status)).inc()
         _log.warning(
             "bind-refused",
             system_id=pdu.system_id.decode("latin-1"),
             peer=connection.peer,
             status=status_name(status),
+            why=why,
+            certificate=f"{shown.subject} {shown.fingerprint}" if shown is not None else None,
         )

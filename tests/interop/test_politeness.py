@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 import struct
@@ -243,6 +244,54 @@ def test_everybody_comes_back_at_once_after_a_restart(center: RunningCenter) -> 
     sys.stdout.write(f"{MANY} binds in {took:.1f} s\n")
     assert took < 50  # 10 s for 1000 binds, on a machine five times slower
     still_serves(center)
+
+
+def test_a_storm_of_strangers_does_not_stop_who_is_bound(center: RunningCenter, cap: Cap) -> None:
+    """Each bind costs argon2id, which takes every core there is; submits go on meanwhile."""
+    many = cap(200, 1000)
+    answered: list[int] = []
+
+    async def stranger(number: int) -> None:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", center.smpp_port, local_addr=(f"127.1.0.{1 + number % 50}", 0)
+        )
+        request = pdu.BindTransceiver(
+            system_id=b"s%d" % number, password=PASSWORD.encode(), sequence_number=1
+        )
+        writer.write(request.encode())
+        answered.append(int.from_bytes((await reader.readexactly(16))[8:12], "big"))
+        writer.close()
+
+    with peer(center.smpp_port, "app", PASSWORD) as bound:
+        ask = itertools.count(1)
+
+        def worst_of(moments: float, going: Callable[[], bool]) -> tuple[int, float]:
+            """Submits one after the other: how many, and how long the slowest took."""
+            began, asked, worst = time.monotonic(), 0, 0.0
+            while going() or time.monotonic() - began < moments:
+                before = time.monotonic()
+                assert isinstance(bound.ask(submit_sm(next(ask))), pdu.SubmitSmResp)
+                worst, asked = max(worst, time.monotonic() - before), asked + 1
+            return int(asked / (time.monotonic() - began)), worst
+
+        calm, calm_worst = worst_of(1.0, lambda: False)
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*map(stranger, range(many)))
+
+        storm = threading.Thread(target=lambda: asyncio.run(all_of_them()), daemon=True)
+        began = time.monotonic()
+        storm.start()
+        rate, worst = worst_of(0.0, storm.is_alive)
+        took = time.monotonic() - began
+    sys.stdout.write(
+        f"{many} cold binds in {took:.1f} s; one bound client: {calm}/s, slowest {calm_worst * 1000:.0f} ms in calm, "
+        f"{rate}/s, slowest {worst * 1000:.0f} ms in the storm\n"
+    )
+    assert set(answered) == {Status.ESME_RBINDFAIL}
+    assert len(answered) == many
+    assert rate * 10 > calm
+    assert worst < 5  # a bind that waits its turn takes longer than that
 
 
 def test_an_orderly_end_under_load_loses_nothing(center: RunningCenter) -> None:

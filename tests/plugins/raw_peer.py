@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Generator
 
 from restante.smsc.smpp import pdu
@@ -19,13 +20,27 @@ PATIENCE_S = 60.0
 class Peer:
     """One connection. `read` answers None at the end of the connection and raises TimeoutError on silence."""
 
-    def __init__(self, port: int, address: str = "127.0.0.1", receive_buffer: int = 0) -> None:
-        self.socket = socket.socket()
+    def __init__(
+        self,
+        port: int,
+        address: str = "127.0.0.1",
+        receive_buffer: int = 0,
+        tls: ssl.SSLContext | None = None,
+        to: str = "127.0.0.1",
+    ) -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE_S)
-        self.socket.bind((address, 0))
-        self.socket.connect(("127.0.0.1", port))
+        if ":" not in to:
+            self.socket.bind((address, 0))
+        try:
+            self.socket.connect((to, port))
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname=to)
+        except OSError:
+            self.socket.close()
+            raise
 
     def send(self, *things: Pdu | bytes) -> None:
         """Everything in one write. Raises OSError if the other side is gone."""
@@ -82,10 +97,17 @@ class Peer:
 
 @contextlib.contextmanager
 def peer(
-    port: int, system_id: str = "", password: str = "", *, address: str = "127.0.0.1", receive_buffer: int = 0
+    port: int,
+    system_id: str = "",
+    password: str = "",
+    *,
+    address: str = "127.0.0.1",
+    receive_buffer: int = 0,
+    tls: ssl.SSLContext | None = None,
+    to: str = "127.0.0.1",
 ) -> Generator[Peer]:
     """A connection, bound if a name is given; closed at the end."""
-    made = Peer(port, address, receive_buffer)
+    made = Peer(port, address, receive_buffer, tls, to)
     try:
         if system_id:
             assert made.bind(system_id, password) == 0

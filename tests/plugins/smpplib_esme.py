@@ -7,6 +7,7 @@ center (`running_center.py`), or what a test makes of it.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Generator
 from typing import Any
 
@@ -20,9 +21,9 @@ PATIENCE_S = 60  #: per read
 class Esme:
     """One connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.client: Any = smpplib_client.Client(
-            "127.0.0.1", port, timeout=PATIENCE_S, allow_unknown_opt_params=True
+            "127.0.0.1", port, timeout=PATIENCE_S, allow_unknown_opt_params=True, ssl_context=tls
         )
         self.client.connect()
         self.delivered: list[Any] = []  #: deliver_sm, in order
@@ -79,9 +80,15 @@ class Esme:
 
 
 @contextlib.contextmanager
-def esme(port: int, kind: str = "transceiver", system_id: str = "", password: str = "") -> Generator[Esme]:
+def esme(
+    port: int,
+    kind: str = "transceiver",
+    system_id: str = "",
+    password: str = "",
+    tls: ssl.SSLContext | None = None,
+) -> Generator[Esme]:
     """One connection, bound if a name is given; unbound and closed at the end."""
-    made = Esme(port)
+    made = Esme(port, tls)
     try:
         if system_id:
             assert made.bind(kind, system_id, password).status == consts.SMPP_ESME_ROK

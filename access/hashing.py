@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = ["HashSettings", "Hashing"]
 
 
-_NICE = 10  # of -20 to 19: a tenth of a core that others want is left
+_NICE = 4  # of -20 to 19: less than half of what a thread of messages gets on a busy core
 
 
 class HashSettings(BaseModel):

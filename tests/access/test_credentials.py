@@ -301,6 +301,8 @@ def test_what_one_address_has_under_way_is_bounded(
 
         def counted(pool: Any, function: Any, *arguments: Any) -> Any:
             nonlocal running, most
+            if pool is not hashing._pool:  # the store's heartbeat, on a machine that takes its time
+                return original(pool, function, *arguments)
             running += 1
             most = max(most, running)
             future = original(pool, function, *arguments)

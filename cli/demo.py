@@ -30,7 +30,8 @@ from rich.live import Live
 
 from ..simulator.network import Network
 from ..simulator.phone import Phone, PhoneState, ScreenLine
-from ..simulator.plan import DEMO, NetworkPlan
+from ..simulator.plan import DEMO, HomePlan, NetworkPlan
+from ..simulator.probe import Probe
 from .client import Client, OperatorFile
 from .demo_control import ask, forget, listen
 from .demo_screen import guide, plain_line, screens
@@ -122,6 +123,22 @@ def provision(client: Client, plan: NetworkPlan) -> None:
     for phone in plan.phones:
         if phone.number not in numbers:
             client.post("/admin/subscribers", {"numbers": [phone.number]})
+    for home in plan.homes:
+        provision_home(client, plan, home)
+
+
+def provision_home(client: Client, plan: NetworkPlan, home: HomePlan) -> None:
+    """A phone's home zone: outside it, messages wait."""
+    if home.zone in {one["name"] for one in client.pages("/admin/zones")}:
+        return
+    middle, policy = home.places[0], f"wait for {home.phone}"
+    place = {"latitude": middle.latitude, "longitude": middle.longitude}
+    client.post(
+        "/admin/zones", {"name": home.zone, "shape": {"kind": "circle", "radius_m": home.radius_m, **place}}
+    )
+    client.post("/admin/zone-policies", {"name": policy, "on_outside": "hold", "on_unknown": "open"})
+    zones = [{"zone": home.zone, "policy": policy}]
+    client.put(f"/admin/numbers/{plan.number_of(home.phone)}/zones", {"zones": zones})
 
 
 class Demo:
@@ -162,8 +179,10 @@ class Demo:
                 self.plan, host, int(port), die=Random(self.seed), now=time.time, on_screen=self._on_screen
             )
             speaking = asyncio.create_task(network.run(stop, rate=self.rate))
+            probe = Probe(running.url, facts["api_key"])
+            probing = asyncio.create_task(probe.run(stop, network.phones.values()))
             control = await listen(
-                self.place.folder, secrets.token_hex(16), lambda asked: self._answer(network, asked)
+                self.place.folder, secrets.token_hex(16), lambda asked: self._answer(network, probe, asked)
             )
             try:
                 await self._bound(network, stop)
@@ -173,7 +192,7 @@ class Demo:
                 stop.set()
                 control.close()
                 forget(self.place.folder)
-                await speaking
+                await asyncio.gather(speaking, probing)
 
     @contextlib.asynccontextmanager
     async def _center(self) -> AsyncGenerator[tuple[Running, dict[str, str]]]:
@@ -237,7 +256,7 @@ class Demo:
         if self.told and not self.live:
             self.out.line(plain_line(phone, line))
 
-    async def _answer(self, network: Network, asked: dict[str, Any]) -> dict[str, Any]:
+    async def _answer(self, network: Network, probe: Probe, asked: dict[str, Any]) -> dict[str, Any]:
         """What a second terminal wants to know or to change."""
         phone = network.phones.get(str(asked.get("phone", "")))
         if phone is None:
@@ -247,14 +266,29 @@ class Demo:
             }
         if asked.get("state"):
             phone.state = PhoneState(asked["state"])
+        if asked.get("place"):
+            error = await self._move(probe, phone, str(asked["place"]))
+            if error:
+                return error
         return {
             "name": phone.name,
+            "place": phone.place.name if phone.place is not None else "",
             "number": phone.number,
             "state": phone.state.value,
             "received": phone.received,
             "refused": phone.refused,
             "screen": [{"at": line.at, "from": line.sender, "text": line.text} for line in phone.screen],
         }
+
+    async def _move(self, probe: Probe, phone: Phone, name: str) -> dict[str, Any]:
+        """Let a phone be somewhere else, and the network tell the center; what went wrong, if anything."""
+        home = next((one for one in self.plan.homes if one.phone == phone.name), None)
+        place = home.place(name) if home is not None else None
+        if home is None or place is None:
+            where = ", ".join(f"{one.phone} {at.name}" for one in self.plan.homes for at in one.places)
+            return {"error": f"{phone.name} does not go {name}", "fix": f"one of: {where}"}
+        phone.place = place
+        return {} if await probe.report(phone) else {"error": "the center did not hear where the phone is"}
 
 
 @app.command("phone")
@@ -275,6 +309,21 @@ def phone_state(
         for line in found["screen"]:
             at = time.strftime("%H:%M:%S", time.localtime(line["at"]))
             out.line(f"  {at}  {line['from']}: {line['text']}")
+
+
+@app.command("move")
+def move(
+    name: str = typer.Argument(help="finn"),
+    place: str = typer.Argument(help="home or away."),
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Let a phone of the running demo walk home, or out of its home zone. The network tells the center."""
+    with Output(as_json) as out:
+        found = ask(config_file, {"phone": name, "place": place})
+        if as_json:
+            out.document(found)
+        out.line(f"{found['name']} {found['number']} is {found['place']}")
 
 
 @app.command("code")

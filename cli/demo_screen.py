@@ -92,9 +92,30 @@ def guide(plan: NetworkPlan, running: Running, folder: Path, password: str, kept
         f"""  $ curl -s {api}/mailbox/messages/$ID -H "Authorization: Bearer $TOKEN\"""",
         f"  $ {me} trace $ID",
         "",
+        *home_guide(plan, me),
         f"Everything is in {folder}"
         + (" and stays there." if kept else "; nothing is kept.")
         + " Stop: Ctrl-C",
+        "",
+    ]
+
+
+def home_guide(plan: NetworkPlan, me: str) -> list[str]:
+    """The same about home zones."""
+    if not plan.homes:
+        return []
+    home = plan.homes[0]
+    number, name, (inside, outside, *_) = plan.number_of(home.phone), home.phone.capitalize(), home.places
+    return [
+        f"{name} has a home zone: when {name} is out of it, messages wait.",
+        f"  $ {me} demo move {home.phone} {outside.name}",
+        f'  $ WAITING=$({me} send {number} "Supper?" --json | sed -n \'s/.*"id": "\\([0-9]*\\)".*/\\1/p\')',
+        f"  $ {me} zone explain @Kiosk {number}",
+        f"  $ {me} trace $WAITING",
+        "",
+        f"{name} comes home, and they arrive.",
+        f"  $ {me} demo move {home.phone} {inside.name}",
+        f"  $ {me} demo phone {home.phone}",
         "",
     ]
 
@@ -123,7 +144,8 @@ def _panel(phone: Phone) -> Panel:
         for line in list(phone.screen)[-LINES_SHOWN:]
     ]
     blank = [Text()] * (LINES_SHOWN - len(lines))
-    title = Text(f"{phone.name} [{phone.state}] {phone.number}")
+    where = f", {phone.place.name}" if phone.place is not None else ""
+    title = Text(f"{phone.name} [{phone.state}{where}] {phone.number}")
     return Panel(Group(*lines, *blank), title=title, border_style=STYLES[phone.state])
 
 

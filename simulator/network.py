@@ -144,6 +144,8 @@ class Network:
         self.plan = plan
         self.tally: Counter[str] = Counter()
         self.phones = {phone.name: Phone(phone.name, phone.number, now, phone.state) for phone in plan.phones}
+        for home in plan.homes:
+            self.phones[home.phone].place = home.places[0]
         self._die = die
 
         by_number = {phone.number: phone for phone in self.phones.values()}

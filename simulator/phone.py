@@ -1,7 +1,8 @@
 """A phone of the simulated network: its state, its number, and what its screen shows.
 
-In charge of: understanding what arrives for one handset, joining the parts of long messages, and what the network would
-answer in each state. Not in charge of: the wire (`link.py`) or when anything happens (`switch.py`, `scenario.py`).
+In charge of: understanding what arrives for one handset, joining the parts of long messages, where it is, and what the
+network would answer in each state. Not in charge of: the wire (`link.py`), when anything happens (`network.py`), or
+telling the center where it is (`probe.py`).
 
 Sources: SMPP 3.4 §5.3.2.31 (network_error_code), §5.3.2.33 (delivery_failure_reason); 3GPP TS 29.002 §17.6.6 (error
 codes: absentSubscriber 27, subscriberBusyForMT-SMS 31); 3GPP TS 23.040 §9.2.3.24.1 (concatenation).
@@ -23,6 +24,7 @@ __all__ = [
     "REFUSALS",
     "Phone",
     "PhoneState",
+    "Place",
     "Refusal",
     "ScreenLine",
     "shown_address",
@@ -45,6 +47,15 @@ class PhoneState(StrEnum):
     OFF = "off"  #: switched off or out of coverage
     BUSY = "busy"  #: has another short message under way
     SLOW = "slow"  #: bad coverage: answers, but only after seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a phone can be."""
+
+    name: str  #: "home"
+    latitude: float  #: degrees, WGS 84
+    longitude: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ class Phone:
         self.name = name
         self.number = number
         self.state = state
+        self.place: Place | None = None  #: where it is, if anybody asks
         self.screen: deque[ScreenLine] = deque(maxlen=SCREEN_LINES)
         self.received = 0  #: short messages acknowledged
         self.refused = 0  #: attempts that found it off or busy

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from .phone import PhoneState
+from .phone import PhoneState, Place
 
-__all__ = ["DEMO", "EsmePlan", "Habit", "NetworkPlan", "PhonePlan", "Wanted"]
+__all__ = ["DEMO", "EsmePlan", "Habit", "HomePlan", "NetworkPlan", "PhonePlan", "Wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,20 @@ class PhonePlan:
     name: str
     number: str  #: E.164
     state: PhoneState = PhoneState.ON
+
+
+@dataclass(frozen=True, slots=True)
+class HomePlan:
+    """A phone's home zone, and where it goes."""
+
+    phone: str  #: its name
+    zone: str  #: name of the zone
+    radius_m: int
+    places: tuple[Place, ...]  #: the first is in the middle of the zone; the phone starts there
+
+    def place(self, name: str) -> Place | None:
+        """One of the places."""
+        return next((place for place in self.places if place.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +81,16 @@ class NetworkPlan:
     switch_password: str
     phones: tuple[PhonePlan, ...]
     esmes: tuple[EsmePlan, ...]
+    homes: tuple[HomePlan, ...] = ()
 
     @property
     def published(self) -> dict[str, str]:
         """Every system_id with its published password."""
         return {self.switch_id: self.switch_password} | {esme.system_id: esme.password for esme in self.esmes}
+
+    def number_of(self, phone: str) -> str:
+        """The number of a phone, by its name."""
+        return next(one.number for one in self.phones if one.name == phone)
 
 
 _HOSTS = ("db1", "db2", "web3", "mail1", "cache2")
@@ -134,5 +153,13 @@ DEMO = NetworkPlan(
         EsmePlan("shop", "demo-shp", "a shop with a name for a number", "Kiosk", shop, weight=3),
         EsmePlan("quiz", "demo-quz", "a game on a short code", "80800", quiz, weight=2, answers=True),
         EsmePlan("news", "demo-nws", "bulk messages in several parts", "+447700900902", news, weight=1),
+    ),
+    homes=(
+        HomePlan(
+            phone="finn",
+            zone="Finn's village",
+            radius_m=3_000,
+            places=(Place("home", 51.2362, -0.5704), Place("away", 51.5033, -0.1196)),  # 40 km apart
+        ),
     ),
 )

@@ -108,6 +108,14 @@ def test_what_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:
         assert "ended" not in before
         assert "read by its recipient" in after
         assert "ended: delivered" in after
+        assert "finn +447700900106 is away" in of("move finn away")
+        assert re.search(r"attempt: zpo_[0-9]+@1 -> hold \(out, outside\)", of("zone explain"))
+        assert "parked by a check" in of("trace $WAITING")
+        assert "ended" not in of("trace $WAITING")
+        assert "finn +447700900106 is home" in of("move finn home")
+        eventually(lambda: "Supper?" in demo.ask("demo", "phone", "finn").stdout, "Finn's screen")
+        lost = demo.ask("demo", "move", "ann", "away")
+        assert (lost.returncode, "one of: finn home, finn away" in lost.stderr) == (1, True)
     assert demo.process.returncode == 0
     assert demo.lines[-1] == "the demo is over; nothing was kept"
     assert not any((tmp_path / "tmp").iterdir()), "the temporary folder is gone, the pointer too"

@@ -55,6 +55,7 @@ from .smsc.delivery import Delivery
 from .smsc.holding import Holding
 from .smsc.limits import Throttles
 from .smsc.listener import Listener
+from .smsc.long_messages import LongMessages
 from .smsc.operations import Operations
 from .smsc.permits import AddressPermission
 from .smsc.receipts import Receipts
@@ -62,6 +63,7 @@ from .smsc.recipients import Recipients
 from .smsc.routing import Route, RouteModel, Router
 from .smsc.screening import Screening
 from .smsc.submission import Submission
+from .smsc.upkeep import Upkeep as PathUpkeep
 from .store.connect import connect
 from .store.failpoints import from_environment
 from .store.history import History
@@ -188,7 +190,7 @@ class Center:
         """The way of a message, from its door to its outcome."""
         store, config = self.store, self.config
         by_number = self.accounts.by_number
-        self.binds = Binds(by_number, failpoint=self.failpoint)
+        self.binds = Binds(by_number, long_messages=LongMessages(store), failpoint=self.failpoint)
         store.after_commit(self.binds.flush)  # responses leave before delivery goes on
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
         self.router = Router(
@@ -295,6 +297,7 @@ class Center:
         self._end.push_async_callback(self._end_work)
         self._begin(self.registry.watch(), "registry")
         self._begin(Sweep(self.store, self.config.store.retention).run(), "retention")
+        self._begin(PathUpkeep(self.store).run(), "upkeep of the path")
         self.upkeep.start()
         self._end.push_async_callback(self.upkeep.close)
         self._end.push_async_callback(self.notices.close)

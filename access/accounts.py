@@ -100,8 +100,16 @@ class AccountModel(BaseModel):
     egress: EgressRules = Field(default=EgressRules(), description="how numbers are written towards it")
 
     # --- messages
-    default_alphabet: Literal["gsm7", "latin1", "ascii"] = Field(
-        default="gsm7", description="what data_coding 0 means, one character an octet (SMPP 3.4 §5.2.19)"
+    default_alphabet: Literal["gsm7", "gsm7_packed", "latin1", "ascii"] = Field(
+        default="gsm7",
+        description="what data_coding 0 means (SMPP 3.4 §5.2.19), one character an octet; gsm7_packed: eight "
+        "septets in seven octets, in every GSM 7 bit message, both ways",
+    )
+    long_messages: Literal["whole", "udh8", "udh16", "sar"] | None = Field(
+        default=None,
+        description="how a text longer than one short message is handed to it: whole (short_message or "
+        "message_payload), or in parts with a header (8 or 16 bit reference) or sar_* parameters. null: switch: "
+        "udh8; others: whole",
     )
     priority_ceiling: int = Field(
         default=3, ge=0, le=3, description="highest priority_flag; higher is lowered"
@@ -186,6 +194,7 @@ class Account:
         "number_rules",
         "egress",
         "default_alphabet",
+        "parts_as",
         "priority_ceiling",
         "validity_default_ms",
         "validity_ceiling_ms",
@@ -231,6 +240,7 @@ class Account:
         self.number_rules = model.number_rules or number_rules or NumberRules()
         self.egress = model.egress
         self.default_alphabet = model.default_alphabet
+        self.parts_as = model.long_messages or ("udh8" if self.role is Role.SWITCH else "whole")
         self.priority_ceiling = model.priority_ceiling
         self.validity_default_ms = model.validity_default_s * 1000
         self.validity_ceiling_ms = model.validity_ceiling_s * 1000

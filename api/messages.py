@@ -28,7 +28,7 @@ from ..access.numbers import EgressRules
 from ..message import Address, Ingress, Message
 from ..smsc.normaliser import address_for
 from ..smsc.submission import Accepted, Refused, estimate
-from ..smsc.text import codings
+from ..smsc.text import codings, gsm7
 from .entrance import EsmeAccount, Identity
 from .groups import group_of
 from .idempotency import Claim, key_of
@@ -157,7 +157,10 @@ def _content(body: SendRequest, account: Account) -> tuple[bytes, int, int]:
     if body.text is not None:
         alphabet = codings.DefaultAlphabet(account.default_alphabet)
         encoded = codings.encode(body.text, default_alphabet=alphabet)
-        return encoded.octets, encoded.data_coding, 0
+        octets = encoded.octets
+        if encoded.coding is codings.Coding.GSM7 and alphabet is codings.DefaultAlphabet.GSM7_PACKED:
+            octets = gsm7.pack(octets, pad_cr=True)  # as the account itself would have sent it
+        return octets, encoded.data_coding, 0
     return body.octets(), body.data_coding if body.data_coding is not None else 4, 0x40 if body.udh else 0
 
 

@@ -6,7 +6,8 @@ may bind (`listener.py`), where messages go (`routing.py`).
 
 Theory: an account has one outlet for life, bound or not, so that routing and waiting never dangle. Its messages go
 round the account's receiver and transceiver binds; each bind has a window of its own. A bind that goes takes its
-unanswered deliveries with it: they end as timeouts, because the peer may have acted on them.
+unanswered deliveries with it: they end as timeouts, because the peer may have acted on them. A message that one PDU
+does not hold, for this account, goes out in parts (`long_messages.py`), each of which takes its place in a window.
 Sources: SMPP 3.4 §4.6 (deliver_sm), §2.7 (windowing).
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ..access.accounts import Account
@@ -23,18 +25,21 @@ from ..metrics import gauge
 from ..outlet import Delivery, ErrorClass, Outcome, Outlet, Result
 from ..store.failpoints import Failpoint, nothing
 from .causes import class_of_status
+from .long_messages import LongMessages
 from .normaliser import address_for
 from .smpp import tlv
 from .smpp.codec import Pdu
 from .smpp.command_status import CommandStatus as Status
 from .smpp.command_status import status_name
 from .smpp.pdu import DeliverSm
+from .spelling import Piece, TooManyParts, passes, spell
 
 __all__ = ["Bind", "Binds", "BoundOutlet", "Handover"]
 
 _bound = gauge("binds", "bound", "Binds on this node, by type", ("bind_type",))
 
 _MAX_SHORT_MESSAGE = 254  #: octets (SMPP 3.4 §5.2.22)
+_ESM_UDHI = 0x40
 _ESM_FEATURES = 0xC0  #: UDHI and reply path; mode and type bits of a submit mean nothing in deliver_sm
 _SME_ACK_BITS = 0x0C  #: registered_delivery bits 2-3 go to the other end (behaviour.md 6)
 _VERSION_WITH_TLVS = 0x34
@@ -46,10 +51,13 @@ _NOT_FOR_THE_RECIPIENT = (
     tlv.Tag.more_messages_to_send,
     tlv.Tag.alert_on_message_delivery,
 )
+#: Written anew for each part.
+_OF_PARTS = (tlv.Tag.sar_msg_ref_num, tlv.Tag.sar_total_segments, tlv.Tag.sar_segment_seqnum)
 
 _LINK_LOST = Outcome(Result.FAILED, ErrorClass.TIMEOUT, reason="bind-lost")
 _NO_ANSWER = Outcome(Result.FAILED, ErrorClass.TIMEOUT, reason="no-response")
 _UNSENDABLE = Outcome(Result.FAILED, ErrorClass.PERMANENT, reason="not-expressible")
+_TOO_MANY_PARTS = Outcome(Result.FAILED, ErrorClass.PERMANENT, reason="too-many-parts")
 
 
 @dataclass(slots=True)
@@ -90,9 +98,18 @@ class Bind(Protocol):
 class BoundOutlet:
     """The outlet of one account."""
 
-    def __init__(self, account: Account) -> None:
-        """The account may change later; its number stays."""
+    def __init__(
+        self,
+        account: Account,
+        accounts: Callable[[int], Account | None],
+        long_messages: LongMessages | None = None,
+    ) -> None:
+        """The account may change later; its number stays. `accounts` finds submitters by number; without
+        `long_messages` everything goes out in one PDU."""
         self.account = account
+        self._accounts = accounts
+        self._long = long_messages
+        self._held_back = False  # a long message was refused for want of room
         self.name = f"{account.role.value}:{account.system_id}"
         self.handset = account.role is Role.SWITCH
         self.transit = self.handset
@@ -110,18 +127,66 @@ class BoundOutlet:
 
     def hand(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
         """Send over the next receiver bind with room."""
+        bind = self._with_room()
+        if bind is None:
+            return False
+        message = delivery.message
+        if message.kind != Kind.RECEIPT:
+            submitter = self._accounts(message.account)
+            if not passes(message, self.account, submitter, bind.version):
+                return self._hand_spelled(delivery, submitter, bind, done)
+        self._send(bind, deliver_sm(delivery, self.account, bind.version), done)
+        return True
+
+    def _hand_spelled(
+        self, delivery: Delivery, submitter: Account | None, bind: Bind, done: Callable[[Outcome], None]
+    ) -> bool:
+        """Hand over what this account reads otherwise than it was written, or wants in parts."""
+        # A window may differ from bind to bind, a version hardly ever: parts are cut for the one that has room first.
+        cut = partial(spell, delivery.message, self.account, submitter, bind.version)
+        try:
+            pieces = cut(0)
+        except TooManyParts:
+            done(_TOO_MANY_PARTS)
+            return True
+        if len(pieces) == 1 or self._long is None:
+            self._send(bind, deliver_sm(delivery, self.account, bind.version, pieces[0]), done)
+            return True
+        if self._long.under_way(self.name) >= self.account.window * len(self._receivers):
+            self._held_back = True
+            return False
+        self._long.begin(self, delivery, cut, done)
+        return True
+
+    def carry(self, delivery: Delivery, piece: Piece, done: Callable[[Outcome], None]) -> bool:
+        """Send one part; see `long_messages.Carrier`."""
+        bind = self._with_room()
+        if bind is None:
+            return False
+        self._send(bind, deliver_sm(delivery, self.account, bind.version, piece), done)
+        return True
+
+    def course_over(self) -> None:
+        """A long message ended: another one may begin."""
+        if self._held_back:
+            self._held_back = False
+            self.room()
+
+    def _with_room(self) -> Bind | None:
+        """The next receiver bind that may send."""
         receivers = self._receivers
         for _ in range(len(receivers)):
             self._next = (self._next + 1) % len(receivers)
             bind = receivers[self._next]
             if bind.can_send():
-                pdu = deliver_sm(delivery, self.account, bind.version)
-                if pdu is None:
-                    done(_UNSENDABLE)
-                else:
-                    bind.send(pdu, Handover(self, done))
-                return True
-        return False
+                return bind
+        return None
+
+    def _send(self, bind: Bind, pdu: DeliverSm | None, done: Callable[[Outcome], None]) -> None:
+        if pdu is None:
+            done(_UNSENDABLE)
+        else:
+            bind.send(pdu, Handover(self, done))
 
     # --- what connections report
 
@@ -135,9 +200,13 @@ class BoundOutlet:
         if bind in self._receivers:
             self._receivers.remove(bind)
             self._next = 0
+            if not self._receivers and self._long is not None:
+                self._long.room(self)  # whose parts wait for a window that will not come
 
     def room(self) -> None:
-        """A window or a socket has room again."""
+        """A window or a socket has room again: parts of what is under way go first."""
+        if self._long is not None:
+            self._long.room(self)
         if self._wake is not None:
             self._wake(self)
 
@@ -176,8 +245,11 @@ class BoundOutlet:
 _DELIVERED = Outcome(Result.DELIVERED)
 
 
-def deliver_sm(delivery: Delivery, account: Account, version: int) -> DeliverSm | None:
-    """Spell a message as deliver_sm for a peer; None if its version cannot carry it (SMPP 3.4 §4.6.1)."""
+def deliver_sm(
+    delivery: Delivery, account: Account, version: int, piece: Piece | None = None
+) -> DeliverSm | None:
+    """Put a message, or a piece of it, into deliver_sm for a peer; None if its version cannot carry it (SMPP 3.4
+    §4.6.1)."""
     message = delivery.message
     receipt = message.kind == Kind.RECEIPT
     source, destination = message.source, message.destination
@@ -185,11 +257,16 @@ def deliver_sm(delivery: Delivery, account: Account, version: int) -> DeliverSm 
         source = address_for(message.sender, account.egress, account.number_rules.country_code)
         destination = address_for(message.recipient, account.egress, account.number_rules.country_code)
     tlvs = b""
-    body = message.body
+    body, data_coding, features = message.body, message.data_coding, message.esm_class & _ESM_FEATURES
+    if piece is not None:
+        body, data_coding = piece.body, piece.data_coding
+        features = features & ~_ESM_UDHI | (_ESM_UDHI if piece.has_header else 0)
     if version >= _VERSION_WITH_TLVS:
         tlvs = message.tlvs
         if tlvs and not receipt:
             tlvs = tlv.strip(tlvs, *_NOT_FOR_THE_RECIPIENT)
+        if piece is not None and piece.total > 1:
+            tlvs = (tlv.strip(tlvs, *_OF_PARTS) if tlvs else b"") + piece.tlvs
         if len(body) > _MAX_SHORT_MESSAGE:
             tlvs += tlv.one(tlv.Tag.message_payload, body)
             body = b""
@@ -205,11 +282,11 @@ def deliver_sm(delivery: Delivery, account: Account, version: int) -> DeliverSm 
         dest_addr_ton=destination.ton,
         dest_addr_npi=destination.npi,
         destination_addr=destination.digits.encode("latin-1"),
-        esm_class=message.esm_class if receipt else message.esm_class & _ESM_FEATURES,
+        esm_class=message.esm_class if receipt else features,
         protocol_id=message.protocol_id,
         priority_flag=0 if receipt else message.priority_flag,
         registered_delivery=message.registered_delivery & _SME_ACK_BITS,
-        data_coding=message.data_coding,
+        data_coding=data_coding,
         short_message=body,
         tlvs=tlvs,
     )
@@ -218,9 +295,16 @@ def deliver_sm(delivery: Delivery, account: Account, version: int) -> DeliverSm 
 class Binds:
     """All binds of this node."""
 
-    def __init__(self, accounts: Callable[[int], Account | None], *, failpoint: Failpoint = nothing) -> None:
-        """`accounts` finds live accounts by number."""
+    def __init__(
+        self,
+        accounts: Callable[[int], Account | None],
+        *,
+        long_messages: LongMessages | None = None,
+        failpoint: Failpoint = nothing,
+    ) -> None:
+        """`accounts` finds live accounts by number; `long_messages` hands over what goes in parts."""
         self._accounts = accounts
+        self._long = long_messages
         self._failpoint = failpoint
         self._binds: dict[int, Bind] = {}
         self._by_account: dict[int, list[Bind]] = {}
@@ -245,7 +329,7 @@ class Binds:
         if outlet is None:
             if account is None:
                 raise KeyError(number)
-            outlet = self._outlets[number] = BoundOutlet(account)
+            outlet = self._outlets[number] = BoundOutlet(account, self._accounts, self._long)
             if self._wake is not None:
                 outlet.wake_with(self._wake)
         elif account is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ..message import Message
 from .smpp import tlv
-from .text import codings, segments, udh
+from .text import codings, gsm7, segments, udh
 
 __all__ = ["find_place"]
 
@@ -47,4 +47,7 @@ def find_place(draft: Message, alphabet: codings.DefaultAlphabet = codings.Defau
         coding = codings.interpret(draft.data_coding).coding
         if coding is codings.Coding.DEFAULT:
             coding = alphabet.coding
-        draft.segments = segments.count(draft.body, coding)
+        octets = draft.body
+        if coding is codings.Coding.GSM7 and alphabet is codings.DefaultAlphabet.GSM7_PACKED:
+            octets = gsm7.unpack(octets)
+        draft.segments = segments.count(octets, coding)

@@ -11,7 +11,7 @@ import json
 from functools import lru_cache
 
 from ..message import Event, EventKind, Message, MessageState
-from ..outlet import Outcome
+from ..outlet import Outcome, Result
 from .lanes import Task
 from .receipts import reported_state
 
@@ -64,7 +64,7 @@ def acknowledged_events(receipt: Message, *, at: int, node: int) -> tuple[Event,
 
 def final_detail(task: Task, outcome: Outcome | None) -> str:
     """JSON: by which rule it ended where it did, and what the peer said."""
-    if not task.tried and (outcome is None or not (outcome.remote_id or outcome.status)):
+    if not task.tried and (outcome is None or not (outcome.remote_id or outcome.status or outcome.detail)):
         return _rule_detail(task.lead.rule) if task.lead is not None else ""
     facts: dict[str, object] = {}
     if task.lead is not None:
@@ -76,6 +76,8 @@ def final_detail(task: Task, outcome: Outcome | None) -> str:
             facts["remote_id"] = outcome.remote_id
         if outcome.status:
             facts["command_status"] = outcome.status
+        if outcome.result is Result.DELIVERED:
+            facts |= outcome.detail
     return json.dumps(facts, separators=(",", ":")) if facts else ""
 
 

@@ -38,8 +38,11 @@ from store_tools import settings
 
 from restante.check import ACCEPT, Action
 from restante.message import EventKind, Kind, MessageState
+from restante.outlet import Write
 from restante.smsc.delivery import DeliverySettings
 from restante.smsc.submission import Accepted
+from restante.smsc.tables import NOTE_PARTS, PARTS_OF
+from restante.smsc.upkeep import SILENT_FOR_MS, Upkeep
 from restante.store.connect import connect
 from restante.store.store import Answer, QueueReason
 
@@ -356,3 +359,58 @@ def test_many_messages_some_failures_and_two_restarts(on_disk):
         await path.store.close()
 
     on_disk(test, models=(SHOP, SWITCH, BANK, EAGER))
+
+
+def part_row(path: Path, id: int, acknowledged: int, *, epoch: int = 0) -> dict[str, Any]:
+    return {
+        "id": id,
+        "epoch": epoch or path.store.epoch,
+        "outlet": "switch:msc1",
+        "reference": 65_535,
+        "total": 3,
+        "acknowledged": acknowledged,
+    }
+
+
+def test_parts_are_noted_only_by_who_owns_the_message(on_disk):
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: None
+        id = await path.submit()
+        for acknowledged in (1, 2):
+            row = part_row(path, id, acknowledged)
+            assert await path.store.apply(writes=[Write(NOTE_PARTS, row, expect=1)]) is Answer.STORED
+        stranger = part_row(path, id, 1, epoch=path.store.epoch + 1)
+        assert await path.store.apply(writes=[Write(NOTE_PARTS, stranger, expect=1)]) is Answer.CONFLICT
+        (row,) = await path.store.fetch(PARTS_OF, id=id)
+        assert (row["outlet"], row["reference"], row["total"], row["acknowledged"]) == (
+            "switch:msc1",
+            65_535,
+            3,
+            2,
+        )
+        upkeep = Upkeep(path.store)
+        assert await upkeep.once() == (0, 0)  # still on its way
+        path.switch.answer(PERMANENT)
+        await path.settle()
+        assert await upkeep.once() == (1, 0)
+        assert await path.store.fetch(PARTS_OF, id=id) == []
+
+    on_disk(test)
+
+
+def test_recipients_nobody_writes_to_are_forgotten(on_disk):
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: ABSENT
+        await path.submit(to="+447700900001", expires_at=path.clock.now + DAY)
+        assert len(await path.store.fetch(SILENT)) == 1
+        upkeep = Upkeep(path.store)
+        await path.step(2 * DAY)
+        assert await path.queue() == {}
+        assert await upkeep.once() == (0, 0)  # it may come back yet
+        await path.submit(to="+447700900002", expires_at=path.clock.now + 6 * DAY)
+        await path.step(SILENT_FOR_MS - DAY)
+        await path.submit(to="+447700900003", expires_at=path.clock.now + 6 * DAY)
+        assert await upkeep.once() == (0, 1)
+        assert {row["number"] for row in await path.store.fetch(SILENT)} == {"+447700900002", "+447700900003"}
+
+    on_disk(test)

@@ -1,0 +1,52 @@
+"""Housekeeping of the message path.
+
+In charge of: forgetting what an ending left behind and nobody will ask for: parts of long messages that were not
+delivered, recipients that nobody writes to any more. Not in charge of: retention of messages (`store/sweep.py`).
+
+Each round runs behind accepts, in chunks (behaviour.md 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from ..outlet import Write
+from ..store.store import Store, StoreClosed, StoreUnavailable
+from .tables import FORGET_OLD, SWEEP_PARTS
+
+__all__ = ["SILENT_FOR_MS", "Upkeep"]
+
+_log = structlog.get_logger(__name__)
+
+EVERY_S = 600.0
+#: A recipient whose last try is so long ago, and for whom nothing waits, is forgotten: the longest validity period.
+SILENT_FOR_MS = 30 * 24 * 3600 * 1000
+
+
+class Upkeep:
+    """One round after the other."""
+
+    def __init__(self, store: Store) -> None:
+        """On one store; several nodes may sweep the same tables."""
+        self._store = store
+
+    async def run(self, every_s: float = EVERY_S) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.once()
+            except StoreClosed:
+                return
+            except (StoreUnavailable, OSError) as error:
+                _log.warning("upkeep-waits", error=str(error))
+
+    async def once(self) -> tuple[int, int]:
+        """One round: notes about parts, and recipients, that were forgotten."""
+        before = self._store.clock.now_ms() - SILENT_FOR_MS
+        parts, silent = await self._store.bulk(
+            [Write(SWEEP_PARTS, {}), Write(FORGET_OLD, {"before": before})]
+        )
+        return parts, silent

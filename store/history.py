@@ -342,12 +342,16 @@ def _in_state(states: frozenset[MessageState], now_ms: int) -> Any:
     return or_(False, *options)
 
 
+#: They would tell a submitter where somebody is, or that somebody suspects him. Operators see the queue's own reason.
+_UNTOLD = (QueueReason.WITHHELD, QueueReason.HELD, QueueReason.QUARANTINED, QueueReason.PENDING_CHECK)
+
+
 def _waits_for(queued: Mapping[str, Any] | None) -> str:
-    """Why a message waits, as its submitter may know it; a withheld one is a new one to him."""
+    """Why a message waits, as its submitter may know it: what checks do to it looks like a new one to him."""
     if queued is None:
         return ""
     reason = str(queued["reason"])
-    return QueueReason.NEW if reason == QueueReason.WITHHELD else reason
+    return QueueReason.NEW if reason in _UNTOLD else reason
 
 
 def _view(

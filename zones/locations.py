@@ -46,6 +46,8 @@ _known = counter("zones", "sightings", "Locations asked for, by where the answer
 
 E7 = 1e-7
 DAY_MS = 86_400_000
+#: Numbers that may wait for each question that may be open.
+WAITING_PER_SLOT = 16
 #: On a database that nodes share, what was told is read again after so long.
 SHARED_MS = 1_000
 
@@ -172,6 +174,8 @@ class Locations:
         started = self._monotonic()
         flight = self._flights.get(number)
         if flight is None:
+            if len(self._flights) >= self._settings.in_flight * WAITING_PER_SLOT:
+                return Sighting(None, Reason.TIMEOUT)  # so many wait that its turn would come too late
             flight = asyncio.get_running_loop().create_task(self._find(number, max_age_s))
             self._flights[number] = flight
             flight.add_done_callback(lambda _: self._flights.pop(number, None))
@@ -215,15 +219,21 @@ class Locations:
         return Sighting(None, reason)
 
     async def _ask(self, provider: Provider, number: str, max_age_s: int) -> Fix:
+        """One question, in its turn, unless the server is left alone by then."""
         breaker = self._breakers[provider.name]
-        if not breaker.allows(self._monotonic()):
-            _asked.labels(provider.name, "left-alone").inc()
-            raise LocateFailed(Reason.SOURCE_DOWN)
+        probe = breaker.open_until != 0.0
+        if breaker.allows(self._monotonic()):
+            async with breaker.slots:
+                if probe or breaker.open_until == 0.0:  # nobody gave it up while this one waited for its turn
+                    return await self._ask_now(provider, breaker, number, max_age_s)
+        _asked.labels(provider.name, "left-alone").inc()
+        raise LocateFailed(Reason.SOURCE_DOWN)
+
+    async def _ask_now(self, provider: Provider, breaker: _Breaker, number: str, max_age_s: int) -> Fix:
         outcome, fault = "found", False
         started = self._monotonic()
         try:
-            async with breaker.slots:
-                return await provider.locate(number, max_age_s)
+            return await provider.locate(number, max_age_s)
         except LocateFailed as failed:
             outcome, fault = failed.reason, failed.fault
             raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from waiting import eventually
 PASSWORD = "wisteria"
 HOME = {"latitude": 51.5, "longitude": -0.12, "accuracy_m": 30}
 AWAY = {"latitude": 52.5, "longitude": -1.9, "accuracy_m": 30}
+ANSWER = {"role": "recipient", "reason": ""}
 CIRCLE = {"kind": "circle", "latitude": 51.5, "longitude": -0.12, "radius_m": 2000}
 
 
@@ -108,3 +111,48 @@ def test_a_day_of_a_home_zone(tmp_path: Path, database: str, request: pytest.Fix
             again = center.call("POST", "/decisions:simulate", span)
             assert (again["same"], again["changed"]) == (again["decisions"], [])
             assert again["before"]["block"] >= 3
+
+
+def test_two_nodes_see_an_edit_within_a_second(tmp_path: Path, postgresql_url: str) -> None:
+    """Two processes on one database: edits, memberships and places of one decide at the other; two editors, one 412."""
+    settings = {"store.url": postgresql_url, "store.durability": "process-crash-only"}
+    number = "447700900001"
+    with running_center(tmp_path / "one", settings) as one:
+        two = one.twin(tmp_path / "two").start()
+        try:
+
+            def judged() -> Any:
+                """What the other node would decide."""
+                question = {"from": "@Shop", "to": f"+{number}"}
+                steps = two.call("POST", "/decisions:explain", question)["steps"]
+                return [(step["act"], step["reason"], step["zones"]) for step in steps]
+
+            def seen(look: Callable[[], bool]) -> None:
+                began = monotonic()
+                eventually(look, "the other node's knowledge", seconds=30)
+                assert monotonic() - began < 5.0  # a second on a machine that is not shared
+
+            zone = one.call("POST", "/zones", {"name": "home", "shape": CIRCLE})
+            draw(one, number)
+            seen(lambda: judged()[0][:2] == ("pass", "no-location") if judged() else False)
+            at(one, number, HOME)
+            seen(
+                lambda: judged()[0][2] == [ANSWER | {"zone": f"{zone['id']}@1", "state": "in", "share": 1.0}]
+            )
+            at(one, number, AWAY)
+            seen(lambda: judged()[0][:2] == ("block", "outside"))
+            moved = {"shape": CIRCLE | {"latitude": AWAY["latitude"], "longitude": AWAY["longitude"]}}
+            path = f"/admin/zones/{zone['id']}"
+            assert one.request("PATCH", path, moved, If_Match='"1"').status_code == 200
+            seen(
+                lambda: judged()[0][2] == [ANSWER | {"zone": f"{zone['id']}@2", "state": "in", "share": 1.0}]
+            )
+            with ThreadPoolExecutor(2) as both:
+                edits = [
+                    both.submit(node.request, "PATCH", path, {"tags": [tag]}, If_Match='"2"')
+                    for node, tag in ((one, "a"), (two, "b"))
+                ]
+                assert sorted(edit.result().status_code for edit in edits) == [200, 412]
+            assert one.call("GET", f"/zones/{zone['id']}")["version"] == 3
+        finally:
+            two.stop()

@@ -338,7 +338,7 @@ async def make_path(
         random=chance.random,
     )
     router.use(Route(number, model) for number, model in enumerate(routes, 1))
-    screening = Screening(tuple(checks), timeout_s=0.2)
+    screening = Screening(tuple(checks), timeout_s=2.0)
     receipts = Receipts(
         accounts=accounts.get, next_id=store.next_id, epoch=lambda: store.epoch, node=store.node
     )

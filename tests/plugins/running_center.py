@@ -9,7 +9,9 @@ A center keeps its ports over restarts, so that peers that reconnect find it aga
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,11 +62,28 @@ class RunningCenter:
         self.process: subprocess.Popen[str] | None = None
         self.lines: deque[str] = deque(maxlen=2000)  #: of standard output and error, newest last
         self.log_level = "warning"
+        self.environ: dict[str, str] = {}  #: settings of its own, above those of the file
         self.under: tuple[str, ...] = ()  #: a command that runs the center, such as strace
+
+    def twin(self, folder: Path) -> RunningCenter:
+        """Another node on the same database (PostgreSQL): with the same keys, and ports of its own."""
+        shutil.copytree(self.folder, folder)
+        other = copy.copy(self)
+        other.folder, other.process, other.lines = folder, None, deque(maxlen=2000)
+        other.smpp_port, other.http_port, other.ops_port = free_ports(3)
+        other.smpp_ports.add(other.smpp_port)
+        other.url = f"http://127.0.0.1:{other.http_port}"
+        other.environ = {
+            "RESTANTE_SMPP_PORT": str(other.smpp_port),
+            "RESTANTE_HTTP_PORT": str(other.http_port),
+            "RESTANTE_OPS_PORT": str(other.ops_port),
+            "RESTANTE_STORE_NODE_NAME": folder.name,
+        }
+        return other
 
     def start(self, **environ: str) -> RunningCenter:
         """Serve; returns when all doors are open."""
-        self.launch(**environ)
+        self.launch(**self.environ, **environ)
         eventually(lambda: self.ready() or self.process_ended(), seconds=START_S)
         assert self.ready(), "\n".join(self.lines)
         return self

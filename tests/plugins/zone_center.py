@@ -45,7 +45,8 @@ class ZoneCenter:
 
     def __init__(self, path: Path, registry: Registry, kinds: ZoneKinds, room: ZonesRoom) -> None:
         self.path, self.registry, self.kinds, self.room = path, registry, kinds, room
-        self.endings: Endings | None = None  #: of the real mailbox
+        self.mailbox: MailboxOutlet | None = None  #: the real one, if it is there
+        self.endings: Endings | None = None  #: of its boxes
 
     # --- what operators do
 
@@ -140,12 +141,14 @@ class ZoneCenter:
 
     async def rest(self) -> None:
         """Until nobody asks anything and nothing moves."""
-        for _ in range(2):
-            await soon_true(lambda: not self.path.screening.waiting and not self.room.holds._under_way)
+        for _ in range(4):
+            await soon_true(lambda: not self._asking())
             await self.path.settle()
             await asyncio.sleep(0)
-            await soon_true(lambda: not self.path.screening.waiting and not self.room.holds._under_way)
-            await self.path.settle()
+
+    def _asking(self) -> bool:
+        deposits = self.mailbox is not None and self.mailbox._worker is not None
+        return bool(self.path.screening.waiting or self.room.holds._under_way or deposits)
 
     async def step(self, seconds: float) -> None:
         """Let time pass, then come to rest."""
@@ -242,6 +245,7 @@ async def zone_center(
             path.box = None  # the path itself looks into scripted boxes only
         center = ZoneCenter(path, registry, kinds, room)
         if with_mailbox:
+            center.mailbox = mailbox
             center.endings = Endings(store, path.receipts.ending, path.delivery.admit)
         try:
             yield center

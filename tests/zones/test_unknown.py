@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from restante.zones.fix import Fix, Reason
 from restante.zones.locations import LocateFailed
 
 ROUGH = {
-    "location": {"breaker_failures": 3, "breaker_s": 60, "attempt_budget_ms": 30, "submit_budget_ms": 20}
+    "location": {"breaker_failures": 3, "breaker_s": 60, "attempt_budget_ms": 300, "submit_budget_ms": 20}
 }
 
 
@@ -31,12 +32,14 @@ class Server:
         self.fault = False
         self.place = HOME
         self.hang: asyncio.Event | None = None
+        self.patience_s: float | None = None  #: as a client that gives up waiting
         self.now_ms: Any = None
 
     async def locate(self, number: str, max_age_s: int) -> Fix:
         self.asked.append(number)
         if self.hang is not None:
-            await self.hang.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.hang.wait(), self.patience_s)
         if self.reason:
             raise LocateFailed(self.reason, fault=self.fault)
         now = self.now_ms()
@@ -112,20 +115,59 @@ def test_what_was_held_for_want_of_a_location_goes_when_there_is_one(sqlite_url:
     asyncio.run(scenario())
 
 
-def test_a_source_that_is_down_for_ten_minutes_delays_nothing_and_raises_an_alarm(sqlite_url: str) -> None:
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+def test_a_source_that_is_down_for_ten_minutes_delays_nothing_and_raises_an_alarm(
+    sqlite_url: str, how: str
+) -> None:
+    """Nothing waits longer than its budget, nothing is lost, and after a few failures nobody asks any more."""
+
     async def scenario() -> None:
-        server = Server()
+        server, budget_ms = Server(), 300
         async with zone_center(sqlite_url, providers=[server], settings=ROUGH) as center:
             server.now_ms = center.path.clock.now_ms
-            await center.home_zone()
+            await center.home_zone("+4477*")
             server.reason, server.fault = Reason.SOURCE_DOWN, True
+            if how == "hangs":
+                server.hang, server.patience_s = asyncio.Event(), 0.5
+            locate = center.room.locations.locate
             for minute in range(10):
-                for _ in range(3):
-                    await center.send(b"%d" % minute, receipt=0)
+                for one in range(3):
+                    await center.send(b"%d" % minute, f"+44770090{minute}{one:03}", receipt=0)
+                asked = await locate(f"+44770091{minute:04}", max_age_s=60, budget_ms=budget_ms)
+                assert asked.took_ms <= 5 * budget_ms
+                await soon_true(lambda: not center.room.locations._flights)
                 await center.step(60)
             assert len(center.phone) == 30
             assert center.room.locations.alarms() == ["mlp"]
-            assert len(server.asked) < 12  # left alone by the breaker, and misses are remembered
+            assert (
+                len(server.asked) <= 6
+            )  # three, and those under way by then; the breaker's own clock stands still
+            reasons = {(await center.decisions(id))[0]["reason"] for id in await center.path.messages()}
+            assert reasons <= {Reason.SOURCE_DOWN, Reason.TIMEOUT}
+
+    asyncio.run(scenario())
+
+
+def test_questions_that_wait_for_a_server_are_bounded_and_end_when_it_is_given_up(sqlite_url: str) -> None:
+    async def scenario() -> None:
+        server = Server()
+        rough = {"location": {"breaker_failures": 2, "breaker_s": 60, "in_flight": 2}}
+        async with zone_center(sqlite_url, providers=[server], settings=rough) as center:
+            server.now_ms, server.hang = center.path.clock.now_ms, asyncio.Event()
+            server.reason, server.fault = Reason.SOURCE_DOWN, True
+            locations = center.room.locations
+            waiting = [
+                asyncio.create_task(locations.locate(f"+44770090{n:04}", max_age_s=60, budget_ms=20_000))
+                for n in range(40)
+            ]
+            await soon_true(lambda: len(server.asked) == 2)
+            assert len(locations._flights) == 32
+            server.hang.set()
+            found = await asyncio.gather(*waiting)
+            assert {one.reason for one in found[:32]} == {Reason.SOURCE_DOWN}
+            assert {one.reason for one in found[32:]} == {Reason.TIMEOUT}
+            assert len(server.asked) == 2  # those that waited for their turn asked nobody
+            assert locations.alarms() == ["mlp"]
 
     asyncio.run(scenario())
 

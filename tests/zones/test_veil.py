@@ -159,3 +159,23 @@ def test_what_is_withheld_waits_behind_its_like(on_center) -> None:
         assert (queue[second]["attempts"], queue[second]["due_at"]) == (0, queue[first]["due_at"])
 
     on_center(scenario)
+
+
+def test_what_a_check_does_with_a_waiting_message_is_not_told_to_its_sender(on_center) -> None:
+    """Held for somebody who is away: to the submitter a message like any other that was not tried yet."""
+
+    async def scenario(center: ZoneCenter) -> None:
+        await center.home_zone(on_outside="hold")
+        await center.at(AWAY)
+        id = await center.send()
+        assert await center.reason(id) == "held"
+        view = await History(center.path.store).message(id)
+        assert view is not None
+        assert (view.state.name, view.reason, view.attempts, view.queue_reason) == (
+            "ENROUTE",
+            "new",
+            0,
+            "held",
+        )
+
+    on_center(scenario)

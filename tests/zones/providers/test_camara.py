@@ -109,3 +109,18 @@ def test_a_missing_time_is_now_and_none_is_from_the_future() -> None:
         found, _ = asked(200, body)
         assert isinstance(found, Fix)
         assert found.measured_at == NOW
+
+
+def test_a_server_at_a_private_address_is_not_asked_unless_it_is_listed() -> None:
+    async def scenario() -> None:
+        async with http_peer() as peer:
+            peer.always(200, json.dumps({"area": CIRCLE}))
+            outgoing = Outgoing(())
+            given = CamaraSettings(url=peer.url)
+            with pytest.raises(LocateFailed) as error:
+                await CamaraProvider(given, outgoing, lambda: NOW).locate(NUMBER, 120)
+            assert (error.value.reason, error.value.fault) == (Reason.SOURCE_DOWN, True)
+            assert peer.requests == []
+            await outgoing.close()
+
+    asyncio.run(scenario())

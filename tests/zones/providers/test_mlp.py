@@ -250,3 +250,20 @@ def test_a_server_that_fails() -> None:
     found, _ = asked(lambda request: (500, b"oops", {}))
     assert isinstance(found, LocateFailed)
     assert (found.reason, found.fault) == (Reason.SOURCE_DOWN, True)
+
+
+def test_a_server_at_a_private_address_is_not_asked_unless_it_is_listed() -> None:
+    """Whoever can set the URL must not reach what only this machine can."""
+
+    async def scenario() -> None:
+        async with http_peer() as peer:
+            peer.always(200, answer(position(CIRCLE)))
+            outgoing = Outgoing(())
+            given = MlpSettings(url=peer.url + "/mlp")
+            with pytest.raises(LocateFailed) as error:
+                await MlpProvider(given, outgoing, lambda: NOW).locate(NUMBER, 60)
+            assert (error.value.reason, error.value.fault) == (Reason.SOURCE_DOWN, True)
+            assert peer.requests == []
+            await outgoing.close()
+
+    asyncio.run(scenario())

@@ -58,12 +58,14 @@ from .smsc.listener import Listener
 from .smsc.long_messages import LongMessages
 from .smsc.operations import Operations
 from .smsc.permits import AddressPermission
+from .smsc.recall import Recall
 from .smsc.receipts import Receipts
 from .smsc.recipients import Recipients
 from .smsc.routing import Route, RouteModel, Router
 from .smsc.screening import Screening
 from .smsc.submission import Submission
 from .smsc.upkeep import Upkeep as PathUpkeep
+from .smsc.waiting import Waiting
 from .store.connect import connect
 from .store.failpoints import from_environment
 from .store.history import History
@@ -224,6 +226,14 @@ class Center:
             failpoint=self.failpoint,
         )
         self.holding = Holding(store, self.receipts)
+        self.waiting = Waiting(store, self.delivery)
+        self.recall = Recall(
+            store=store,
+            history=self.history,
+            delivery=self.delivery,
+            receipts=self.receipts,
+            waiting=self.waiting,
+        )
         self.binds.wake_with(self.delivery.outlet_ready)
         self.mailbox.wake_with(self.delivery.outlet_ready)
         self.submission = Submission(
@@ -323,7 +333,7 @@ class Center:
             accounts=self.accounts,
             password_is_right=self._password_is_right,
             submission=self.submission,
-            operations=Operations(self.history),
+            operations=Operations(self.recall, self.store.clock),
             binds=self.binds,
             clock=self.store.clock,
             store_pending=lambda: self.store.health().pending,

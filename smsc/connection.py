@@ -40,7 +40,7 @@ from .smpp.events import (
     Unanswered,
     UnbindRequest,
 )
-from .smpp.pdu import DataSm, QuerySm, SubmitSm, Unbind, UnbindResp
+from .smpp.pdu import DataSm, SubmitSm, Unbind, UnbindResp
 from .smpp.session import NotAllowed, Session
 from .smpp.states import BOUND, State
 from .submission import Accepted
@@ -178,10 +178,15 @@ class Connection(asyncio.Protocol):
         """A request of a bound peer."""
         if isinstance(pdu, SubmitSm | DataSm):
             self._submit(pdu)
-        elif isinstance(pdu, QuerySm):
-            self._listener.operations.query(self, pdu, self.account)
         else:
-            self._listener.operations.refuse(self, pdu)
+            self._account()
+            self._listener.operations.request(self, pdu)
+
+    @property
+    def ingress(self) -> Ingress:
+        """Of everything that comes over this bind."""
+        assert self._ingress is not None
+        return self._ingress
 
     def _submit(self, pdu: SubmitSm | DataSm) -> None:
         assert self._ingress is not None

@@ -39,6 +39,7 @@ from .attempts import Attempts
 from .delivery_settings import DeliverySettings
 from .desk import Desk, Ended
 from .holding import Holding
+from .lanes import Loan
 from .outcomes import Outcomes, Redelivery
 from .pump import Pump
 from .receipts import Receipts
@@ -181,7 +182,8 @@ class Delivery:
     def concluded(
         self, id: int, state: MessageState, failure: Outcome | None = None, receipts: Sequence[Message] = ()
     ) -> None:
-        """A forwarded message ended by what the other center reported, and that is on disk with its `receipts`."""
+        """A message ended without an attempt of ours, by another center's report or somebody's wish; that is on disk
+        with its `receipts`."""
         count_ending(state)
         ended = self._desk.watcher_beyond(id)
         if ended is not None:
@@ -207,10 +209,20 @@ class Delivery:
         """An operator ends a held or quarantined message as REJECTED; CONFLICT if it is not parked (any more)."""
         answer, receipts = await self._holding.discard(id, by, note, writes)
         if answer is Answer.STORED:
-            count_ending(MessageState.REJECTED)
-        for receipt in receipts:
-            self.admit(receipt)
+            self.concluded(id, MessageState.REJECTED, receipts=receipts)
         return answer
+
+    def lend(self, id: int) -> Loan | None:
+        """See `Desk.lend`."""
+        return self._desk.lend(id)
+
+    def take_back(self, loan: Loan, message: Message | None = None) -> None:
+        """See `Desk.take_back`."""
+        self._desk.take_back(loan, message)
+
+    def give_up(self, loan: Loan) -> None:
+        """See `Desk.give_up`."""
+        self._desk.give_up(loan)
 
     # ------------------------------------------------------------------------------------------------ the clock
 

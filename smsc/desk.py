@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..message import Message, MessageState
 from ..outlet import Outcome
 from ..store.store import QueueReason, Store
-from .lanes import NEVER, Lane, Task
+from .lanes import NEVER, Lane, Loan, Task
 from .recipients import Recipients
 
 __all__ = ["Desk", "Ended"]
@@ -164,6 +164,39 @@ class Desk:
     def watcher_beyond(self, id: int) -> Ended | None:
         """Who wants to hear of the end of a message that another center had."""
         return self._watched_beyond.pop(id, None)
+
+    # ------------------------------------------------------------------------------------------ who is lent
+
+    def lend(self, id: int) -> Loan | None:
+        """Take a message that waits out of its lane, for whoever changes or ends it (`waiting.py`); None if it does not
+        wait here, is under way, or somebody waits for its outcome. A handset's lane stands still meanwhile."""
+        task = self.tasks.get(id)
+        lane = self.lanes.get(task.message.recipient) if task is not None else None
+        if task is None or lane is None or id in self._watched:
+            return None
+        delayed = lane.remove(task)
+        if delayed is None:
+            return None
+        lane.flying += 1
+        return Loan(task, lane, delayed)
+
+    def take_back(self, loan: Loan, message: Message | None = None) -> None:
+        """Go on with a message that was lent; `message`: as it is now, if it was changed."""
+        task, lane = loan.task, loan.lane
+        lane.flying -= 1
+        if self.holds(task):
+            if message is not None:
+                self.octets -= task.size
+                task.message = message
+                self.octets += task.size
+            (lane.delay if loan.delayed else lane.push)(task)
+        self.advance(lane)
+
+    def give_up(self, loan: Loan) -> None:
+        """Forget a message that was lent: it is over, or its row is not ours any more."""
+        loan.lane.flying -= 1
+        self.leave(loan.task)
+        self.advance(loan.lane)
 
     # ------------------------------------------------------------------------------------------ who may start
 

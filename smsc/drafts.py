@@ -12,7 +12,7 @@ from .smpp import times, tlv
 from .smpp.command_status import CommandStatus as Status
 from .smpp.pdu import DataSm, SubmitSm
 
-__all__ = ["BadField", "draft_of"]
+__all__ = ["BadField", "draft_of", "time_of"]
 
 _MAX_REPLACE_FLAG = 1
 
@@ -56,8 +56,8 @@ def _of_submit(pdu: SubmitSm, now: int) -> Message:
         data_coding=pdu.data_coding,
         sm_default_msg_id=pdu.sm_default_msg_id,
         tlvs=tlvs,
-        schedule_at=_time(pdu.schedule_delivery_time, now, "schedule_delivery_time", Status.ESME_RINVSCHED),
-        expires_at=_time(pdu.validity_period, now, "validity_period", Status.ESME_RINVEXPIRY),
+        schedule_at=time_of(pdu.schedule_delivery_time, now, "schedule_delivery_time", Status.ESME_RINVSCHED),
+        expires_at=time_of(pdu.validity_period, now, "validity_period", Status.ESME_RINVEXPIRY),
     )
 
 
@@ -79,7 +79,7 @@ def _of_data(pdu: DataSm, now: int) -> Message:
     )
 
 
-def _time(text: bytes, now: int, field: str, status: int) -> int:
+def time_of(text: bytes, now: int, field: str, status: int) -> int:
     """An SMPP time as UTC epoch milliseconds; 0 if it is not given."""
     if not text:
         return 0

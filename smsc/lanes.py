@@ -20,7 +20,7 @@ from ..message import Event, Message
 from ..store.store import QueueReason
 from .routing import Lead
 
-__all__ = ["NEVER", "Lane", "Task"]
+__all__ = ["NEVER", "Lane", "Loan", "Task"]
 
 NEVER = 1 << 62  #: a time that does not come; UTC epoch milliseconds
 
@@ -132,6 +132,20 @@ class Lane:
         if not any(id in mine for _, _, id, _ in self.waiting):
             del self.groups[key]
 
+    def remove(self, task: Task) -> bool | None:
+        """Take one task out of the middle: True if it was put off by its own clock, False if not, None if not here."""
+        waiting = [entry for entry in self.waiting if entry[-1] is not task]
+        if len(waiting) < len(self.waiting):
+            heapq.heapify(waiting)
+            self.waiting = waiting
+            return False
+        delayed = [entry for entry in self.delayed if entry[-1] is not task]
+        if len(delayed) < len(self.delayed):
+            heapq.heapify(delayed)
+            self.delayed = delayed
+            return True
+        return None
+
     def take_all(self) -> list[Task]:
         """Take every waiting task out, in order."""
         tasks = [entry[3] for entry in sorted(self.waiting, key=lambda entry: entry[:3])]
@@ -180,3 +194,12 @@ class Lane:
     def idle(self) -> bool:
         """True if the lane can be forgotten."""
         return not self.waiting and not self.flying and not self.parked_at and not self.delayed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loan:
+    """A task that was taken out of its lane for a moment; see `Desk.lend`."""
+
+    task: Task
+    lane: Lane
+    delayed: bool  #: it had been put off by its own clock

@@ -1,45 +1,52 @@
 """What a bound peer may ask besides submitting.
 
-In charge of: query_sm, and the honest answer to operations this release does not offer. Not in charge of: submitting
-(`submission.py`). Sources: SMPP 3.4 §4.8; behaviour.md 7: only the submitting account may ask, with source_addr as
-submitted, and another's id is answered byte for byte like an unknown one.
+In charge of: reading query_sm, cancel_sm and replace_sm, and spelling their answers. Not in charge of: who may and what
+follows (`recall.py`), submitting (`submission.py`). Sources: SMPP 3.4 §4.8 to §4.10; behaviour.md 7: what is
+another's is answered byte for byte like what never was.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
 import structlog
 
 from ..access.accounts import Account
-from ..message import FINAL_STATES, MessageState
-from ..store.history import History, MessageView
-from .smpp import times
+from ..message import FINAL_STATES, Address, Ingress, MessageState
+from ..store.clock import Clock
+from ..store.history import MessageView
+from .answers import Refused
+from .drafts import BadField, time_of
+from .recall import Recall, Replacement
+from .smpp import times, tlv
 from .smpp.codec import Pdu
-from .smpp.command_id import CommandId
 from .smpp.command_status import CommandStatus as Status
-from .smpp.pdu import QuerySm, QuerySmResp
+from .smpp.pdu import CancelSm, CancelSmResp, QuerySm, QuerySmResp, ReplaceSm, ReplaceSmResp
 
 __all__ = ["Asker", "Operations"]
 
 _log = structlog.get_logger(__name__)
 
-#: Look-ups under way at a time; beyond it a peer is told to slow down.
-MAX_LOOK_UPS = 200
+#: Operations under way at a time; beyond it a peer is told to slow down.
+MAX_UNDER_WAY = 200
 
 _VERSION_5_0 = 0x50
-_REFUSAL = {
-    CommandId.cancel_sm: Status.ESME_RCANCELFAIL,
-    CommandId.replace_sm: Status.ESME_RREPLACEFAIL,
-    CommandId.submit_multi: Status.ESME_RSUBMITFAIL,
-}
+_MOST_DIGITS = 19
+_HIGHEST_ID = (1 << 63) - 1
 
 
 class Asker(Protocol):
     """The connection that asked."""
 
     version: int
+    account: Account
+
+    @property
+    def ingress(self) -> Ingress:
+        """Of everything that comes over this bind."""
+        ...
 
     def respond(self, request: Pdu, response: Pdu) -> None:
         """Answer with fields."""
@@ -49,59 +56,141 @@ class Asker(Protocol):
         """Answer with an error."""
         ...
 
+    def abort(self) -> None:
+        """End the connection without an answer."""
+        ...
+
 
 class Operations:
     """Answers operations about stored messages."""
 
-    def __init__(self, history: History) -> None:
-        """`history` reads the store."""
-        self._history = history
+    def __init__(self, recall: Recall, clock: Clock) -> None:
+        """`recall` does what is asked."""
+        self._recall = recall
+        self._clock = clock
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def refuse(self, asker: Asker, pdu: Pdu) -> None:
-        """Say no in the operation's own words."""
-        asker.refuse(pdu, _REFUSAL.get(CommandId(pdu.command_id), Status.ESME_RINVCMDID))
+    def request(self, asker: Asker, pdu: Pdu) -> None:
+        """Take an operation up; its answer follows."""
+        match pdu:
+            case QuerySm():
+                self._begin(asker, pdu, self._query(asker, pdu))
+            case CancelSm():
+                self._begin(asker, pdu, self._cancel(asker, pdu))
+            case ReplaceSm():
+                self._begin(asker, pdu, self._replace(asker, pdu))
+            case _:  # submit_multi
+                asker.refuse(pdu, Status.ESME_RSUBMITFAIL)
 
-    def query(self, asker: Asker, pdu: QuerySm, account: Account) -> None:
-        """query_sm: the state of one message, from the rows that are its trace."""
-        if len(self._under_way) >= MAX_LOOK_UPS:
+    def _begin(self, asker: Asker, pdu: Pdu, work: Coroutine[None, None, None]) -> None:
+        if len(self._under_way) >= MAX_UNDER_WAY:
+            work.close()
             asker.refuse(pdu, Status.ESME_RTHROTTLED)
             return
-        task = asyncio.get_running_loop().create_task(self._query(asker, pdu, account))
+
+        async def answered() -> None:
+            try:
+                await work
+            except BadField as error:
+                asker.refuse(pdu, error.status)
+            except Exception:  # whatever the database says: a peer that asked is answered
+                _log.exception("operation-failed", operation=pdu.name)
+                asker.refuse(pdu, Status.ESME_RSYSERR)
+
+        task = asyncio.get_running_loop().create_task(answered(), name=pdu.name)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _query(self, asker: Asker, pdu: QuerySm, account: Account) -> None:
-        try:
-            view = await self._find(pdu, account)
-        except (OSError, TimeoutError):
-            _log.exception("query-failed")
-            asker.refuse(pdu, Status.ESME_RSYSERR)
-            return
-        if view is None:
+    def _answer(self, asker: Asker, pdu: Pdu, refused: Refused | None, response: Callable[[], Pdu]) -> None:
+        if refused is None:
+            asker.respond(pdu, response())
+        elif refused.unknown:  # it may be done or not: say neither (behaviour.md 10)
+            asker.abort()
+        else:
+            asker.refuse(pdu, refused.status)
+
+    async def _query(self, asker: Asker, pdu: QuerySm) -> None:
+        id = _id_of(pdu.message_id)
+        views = await self._recall.find(asker.account, id, _source_of(pdu)) if id else []
+        if not views:
             asker.refuse(pdu, Status.ESME_RQUERYFAIL)
             return
-        state = MessageState(view.state)
-        if state in (MessageState.SCHEDULED, MessageState.SKIPPED) and asker.version < _VERSION_5_0:
-            state = MessageState.ENROUTE if state is MessageState.SCHEDULED else MessageState.DELETED
-        final = state in FINAL_STATES and view.final_at
-        asker.respond(
-            pdu,
-            QuerySmResp(
-                message_id=pdu.message_id,
-                final_date=times.format_absolute(view.final_at) if final else b"",
-                message_state=int(state),
-                error_code=0,
-            ),
+        state, final_at = _state_of(views)
+        if asker.version < _VERSION_5_0:
+            state = _BEFORE_5_0.get(state, state)
+        response = QuerySmResp(
+            message_id=pdu.message_id,
+            final_date=times.format_absolute(final_at) if final_at else b"",
+            message_state=int(state),
+            error_code=0,
         )
+        asker.respond(pdu, response)
 
-    async def _find(self, pdu: QuerySm, account: Account) -> MessageView | None:
-        text = pdu.message_id
-        if not text.isdigit() or len(text) > 19:
-            return None
-        view = await self._history.message(int(text))
-        if view is None or view.message.account != account.number or view.message.is_system:
-            return None
-        source = view.message.source
-        asked = (pdu.source_addr_ton, pdu.source_addr_npi, pdu.source_addr.decode("latin-1"))
-        return view if asked == (source.ton, source.npi, source.digits) else None
+    async def _cancel(self, asker: Asker, pdu: CancelSm) -> None:
+        account, by, source = asker.account, asker.ingress, _source_of(pdu)
+        destination = Address(pdu.dest_addr_ton, pdu.dest_addr_npi, pdu.destination_addr.decode("latin-1"))
+        if not pdu.message_id:
+            service_type = pdu.service_type.decode("latin-1")
+            refused = await self._recall.cancel_matching(account, source, destination, service_type, by)
+        else:
+            only = destination if destination.digits else None
+            id = _id_of(pdu.message_id)
+            refused = await self._recall.cancel(account, id, by, source=source, destination=only)
+        self._answer(asker, pdu, refused, CancelSmResp)
+
+    async def _replace(self, asker: Asker, pdu: ReplaceSm) -> None:
+        now = self._clock.now_ms()
+        body, payload = pdu.short_message, pdu.get_tlv(tlv.Tag.message_payload)
+        if payload is not None:
+            if body:
+                raise BadField("message_payload", Status.ESME_RINVOPTPARAMVAL)
+            body = payload
+        new = Replacement(
+            body=body,
+            registered_delivery=pdu.registered_delivery,
+            sm_default_msg_id=pdu.sm_default_msg_id,
+            schedule_at=time_of(
+                pdu.schedule_delivery_time, now, "schedule_delivery_time", Status.ESME_RINVSCHED
+            ),
+            expires_at=time_of(pdu.validity_period, now, "validity_period", Status.ESME_RINVEXPIRY),
+        )
+        id, source = _id_of(pdu.message_id), _source_of(pdu)
+        refused = await self._recall.replace(asker.account, id, new, asker.ingress, source=source)
+        self._answer(asker, pdu, refused, ReplaceSmResp)
+
+
+def _id_of(text: bytes) -> int:
+    """A message id as we write them; 0, which is nobody's, for anything else."""
+    if not text.isdigit() or len(text) > _MOST_DIGITS:
+        return 0
+    id = int(text)
+    return id if id <= _HIGHEST_ID else 0
+
+
+def _source_of(pdu: QuerySm | CancelSm | ReplaceSm) -> Address:
+    return Address(pdu.source_addr_ton, pdu.source_addr_npi, pdu.source_addr.decode("latin-1"))
+
+
+#: What peers who do not know a state are told instead.
+_BEFORE_5_0 = {
+    MessageState.SCHEDULED: MessageState.ENROUTE,
+    MessageState.SKIPPED: MessageState.DELETED,
+}
+
+#: Of several ends under one public id the first in this order is told: DELIVERED says that all were delivered.
+_WORST_FIRST = (
+    MessageState.UNDELIVERABLE,
+    MessageState.REJECTED,
+    MessageState.EXPIRED,
+    MessageState.DELETED,
+    MessageState.SKIPPED,
+    MessageState.DELIVERED,
+)
+
+
+def _state_of(views: Sequence[MessageView]) -> tuple[MessageState, int]:
+    """State and final time (0: none yet) of what stands under one id: open while any of it is (behaviour.md 7)."""
+    states = {view.state for view in views}
+    if states <= FINAL_STATES:
+        return next(state for state in _WORST_FIRST if state in states), max(view.final_at for view in views)
+    return MessageState.SCHEDULED if states == {MessageState.SCHEDULED} else MessageState.ENROUTE, 0

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..access.accounts import Account
+from ..access.numbers import EgressRules
 from ..check import ACCEPT, Action, Stage, Verdict
-from ..message import Ingress, Message, Role
+from ..message import Address, Ingress, Message, Role
+from .normaliser import address_for
 from .smpp.command_status import CommandStatus as Status
 
-__all__ = ["AddressPermission"]
+__all__ = ["AddressPermission", "default_source"]
 
 
 class AddressPermission:
@@ -54,3 +56,11 @@ class AddressPermission:
             public=public,
             evidence={"sender": message.sender, "recipient": message.recipient, "account": message.account},
         )
+
+
+def default_source(account: Account) -> Address | None:
+    """The address an account speaks from when it names none: its only number (SMPP 3.4 §5.2.8)."""
+    numbers = account.numbers
+    if len(numbers) == 1 and not numbers[0].endswith("*"):
+        return address_for(numbers[0], EgressRules())
+    return None

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 
 import structlog
@@ -26,19 +25,39 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..access.accounts import Account
 from ..access.numbers import EgressRules, NumberRules
 from ..check import Action, Stage
-from ..message import Address, Event, EventKind, Ingress, Kind, Message, MessageState, Role
+from ..message import Event, EventKind, Ingress, Kind, Message, MessageState, Role
 from ..metrics import counter
-from ..outlet import ErrorClass, Outcome
+from ..outlet import Outcome
 from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
+from .answers import (
+    BAD_DESTINATION,
+    BAD_PRIORITY,
+    BAD_SOURCE,
+    CLOSING,
+    ESM_MODE_MASK,
+    FAILED,
+    FULL,
+    MAX_BODY,
+    MODE_TRANSACTION,
+    NO_ROUTE,
+    REFUSAL_BY_ANSWER,
+    SUSPENDED,
+    TOO_LONG,
+    Accepted,
+    Refused,
+    undelivered,
+)
 from .delivery import Delivery
 from .limits import Throttles
 from .normaliser import Normalisers, address_for
 from .parts import find_place
+from .permits import default_source
 from .receipts import SYSTEM_INGRESS
 from .routing import Router
 from .screening import Finding, Screening, evidence_events, held_event
 from .smpp.command_status import CommandStatus as Status
 from .text import codings, segments
+from .validity import set_times
 
 __all__ = [
     "Accepted",
@@ -54,13 +73,6 @@ _log = structlog.get_logger(__name__)
 _submitted = counter("submission", "messages", "Messages answered, by door and answer", ("door", "answer"))
 _submitted_as = cache(_submitted.labels)  # doors and answers are few
 
-MAX_BODY = 65_535 - 1024  #: octets of text; message_payload may say 65 535 together with all other TLVs
-_ESM_MODE_MASK = 0x03  # SMPP 3.4 §5.2.12
-_MODE_DATAGRAM = 0x01
-_MODE_TRANSACTION = 0x02
-
-#: How far in the past a validity period may end and still mean "now": doors and intake read the clock one by one.
-_NOW_MS = 1000
 #: A row that this node does not own at once is left alone so long, because its answer must leave first.
 _YOUNG_MS = 1000
 
@@ -93,64 +105,8 @@ class SubmissionSettings(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """On disk, under this id."""
-
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Nothing was stored, or it was stored in transaction mode and has failed."""
-
-    status: int  #: command_status (SMPP 3.4 §5.1.3)
-    reason: str  #: stable slug
-    public: str  #: text for the peer
-    retry_after_ms: int = 0  #: when trying again makes sense; 0: not soon
-    unknown: bool = False  #: the commit's outcome is not known: the peer must be told nothing
-    id: int = 0  #: transaction mode: stored under this id, but not delivered; 0: nothing was stored
-    failure_reason: int | None = None  #: delivery_failure_reason for the peer (SMPP 3.4 §5.3.2.33)
-    network_error: bytes = b""  #: network_error_code for the peer (SMPP 3.4 §5.3.2.31)
-
-
-_SUSPENDED = Refused(Status.ESME_RSUBMITFAIL, "account-suspended", "account is suspended")
-_TOO_LONG = Refused(Status.ESME_RINVMSGLEN, "message-too-long", "message is too long")
-_BAD_PRIORITY = Refused(Status.ESME_RINVPRTFLG, "priority-out-of-range", "priority_flag must be 0 to 3")
-_BAD_SOURCE = Refused(
-    Status.ESME_RINVSRCADR, "source-unreadable", "source address is not a number we can read"
-)
-_BAD_DESTINATION = Refused(
-    Status.ESME_RINVDSTADR, "destination-unreadable", "destination address is not a number we can read"
-)
-_EXPIRED = Refused(
-    Status.ESME_RINVEXPIRY, "validity-in-the-past", "validity_period ends before delivery can begin"
-)
-_NO_SCHEDULE = Refused(
-    Status.ESME_RINVSCHED, "schedule-not-stored", "datagram and transaction mode have no schedule"
-)
-_TOO_LATE = Refused(
-    Status.ESME_RINVSCHED, "schedule-too-late", "schedule_delivery_time is beyond the validity period"
-)
-_NO_ROUTE = Refused(Status.ESME_RINVDSTADR, "no-route", "destination is neither routable nor a subscriber's")
-_FULL = Refused(Status.ESME_RMSGQFUL, "store-full", "message queue is full", retry_after_ms=5000)
-_FAILED = Refused(Status.ESME_RSYSERR, "store-failed", "message could not be stored", retry_after_ms=5000)
-_CLOSING = Refused(Status.ESME_RSYSERR, "closing", "the center is stopping", retry_after_ms=5000)
-_UNKNOWN = Refused(Status.ESME_RSYSERR, "store-unknown", "outcome unknown", unknown=True)
-
 #: Rows that this node owns from birth.
 _TRIED_AT_ONCE = (QueueReason.NEW, QueueReason.DIVERTED, QueueReason.WITHHELD)
-
-_REFUSAL_BY_ANSWER = {Answer.FULL: _FULL, Answer.UNKNOWN: _UNKNOWN}
-
-#: delivery_failure_reason by error class (SMPP 3.4 §5.3.2.33)
-_FAILURE_REASON = {
-    ErrorClass.PERMANENT: 2,
-    ErrorClass.POLICY: 2,
-    ErrorClass.SYSTEM: 3,
-    ErrorClass.CONGESTED: 3,
-    ErrorClass.TIMEOUT: 3,
-}
 
 Done = Callable[[Accepted | Refused], None]
 
@@ -252,7 +208,7 @@ class Submission:
     def _complete(self, draft: Message, account: Account, ingress: Ingress) -> Refused | None:
         """Make a message of a draft, or say what is wrong with it."""
         if account.suspended:
-            return _SUSPENDED
+            return SUSPENDED
         draft.id, draft.parent, draft.kind = 0, 0, Kind.MESSAGE
         find_place(draft, codings.DefaultAlphabet(account.default_alphabet))
         wait_ns = self._throttles.of(account).take(self._monotonic_ns(), continuing=draft.part_number > 1)
@@ -264,40 +220,23 @@ class Submission:
                 retry_after_ms=wait_ns // 1_000_000 + 1,
             )
         if len(draft.body) > MAX_BODY:
-            return _TOO_LONG
+            return TOO_LONG
         if draft.priority_flag > 3:
-            return _BAD_PRIORITY
+            return BAD_PRIORITY
         draft.priority_flag = min(draft.priority_flag, account.priority_ceiling)
         normal = self._normalisers.of(account.number_rules).normal
         draft.recipient = normal(draft.destination)
         if not draft.recipient or "\0" in draft.destination.digits:
-            return _BAD_DESTINATION
+            return BAD_DESTINATION
         if not draft.source.digits:
             draft.source = default_source(account) or draft.source
         draft.sender = normal(draft.source)
         if not draft.sender or "\0" in draft.source.digits:
-            return _BAD_SOURCE
+            return BAD_SOURCE
         draft.account = account.number
         draft.ingress = ingress.encoded
-        return self._set_times(draft, account)
-
-    def _set_times(self, draft: Message, account: Account) -> Refused | None:
-        """Apply the account's validity default and ceiling (seconds from submission or schedule)."""
-        now = draft.submitted_at = self._clock.now_ms()
-        if draft.schedule_at <= now:
-            draft.schedule_at = 0
-        elif draft.esm_class & _ESM_MODE_MASK in (_MODE_DATAGRAM, _MODE_TRANSACTION):
-            return _NO_SCHEDULE
-        begin = draft.schedule_at or now
-        latest = begin + account.validity_ceiling_ms
-        if not draft.expires_at:
-            draft.expires_at = begin + account.validity_default_ms
-        elif draft.expires_at < now - _NOW_MS:
-            return _EXPIRED
-        elif draft.schedule_at and draft.expires_at <= draft.schedule_at:
-            return _TOO_LATE
-        draft.expires_at = min(max(draft.expires_at, now), latest)
-        return None
+        draft.submitted_at = self._clock.now_ms()
+        return set_times(draft, account, draft.submitted_at)
 
     def _screened(self, message: Message, ingress: Ingress, done: Done, finding: Finding) -> None:
         """The checks have spoken."""
@@ -313,11 +252,11 @@ class Submission:
             self._record(message, finding, MessageState.DELETED, ingress, done, refused=False)
             return
         if self._refuse_unroutable and not self._router.reaches(message):
-            self._answer(done, ingress, _NO_ROUTE)
+            self._answer(done, ingress, NO_ROUTE)
             return
         health = self._store.health()
         if not health.accepting:
-            self._answer(done, ingress, _FULL)
+            self._answer(done, ingress, FULL)
             return
         if not self._take_id(message, ingress, done):
             return
@@ -373,7 +312,7 @@ class Submission:
         verdict = finding.verdict
         refusal = Refused(verdict.status or Status.ESME_RSUBMITFAIL, verdict.reason, verdict.public)
         if not self._store.health().accepting:
-            self._answer(done, ingress, refusal if refused else _FULL)
+            self._answer(done, ingress, refusal if refused else FULL)
             return
         if not self._take_id(message, ingress, done):
             return
@@ -386,7 +325,7 @@ class Submission:
 
         def recorded(answer: Answer) -> None:
             stored = (
-                Accepted(message.id) if answer is Answer.STORED else _REFUSAL_BY_ANSWER.get(answer, _FAILED)
+                Accepted(message.id) if answer is Answer.STORED else REFUSAL_BY_ANSWER.get(answer, FAILED)
             )
             self._answer(done, ingress, refusal if refused else stored)
 
@@ -404,7 +343,7 @@ class Submission:
         try:
             message.id = self._store.next_id()
         except StoreClosed:
-            self._answer(done, ingress, _FAILED)
+            self._answer(done, ingress, FAILED)
             return False
         return True
 
@@ -412,7 +351,7 @@ class Submission:
         try:
             self._store.put(change)
         except StoreClosed:
-            self._answer(done, ingress, _CLOSING)
+            self._answer(done, ingress, CLOSING)
 
     # ------------------------------------------------------------------------------------------------ the answer
 
@@ -420,13 +359,13 @@ class Submission:
         """The store has spoken."""
         if answer is not Answer.STORED:
             _log.warning("message-not-stored", answer=answer.value, door=ingress.door, account=ingress.name)
-            self._answer(done, ingress, _REFUSAL_BY_ANSWER.get(answer, _FAILED))
+            self._answer(done, ingress, REFUSAL_BY_ANSWER.get(answer, FAILED))
             return
         if message.owner:
             self._fresh.append((message, reason))
         if ingress.role is Role.SWITCH:
             self._delivery.spoke(message.sender)
-        if message.esm_class & _ESM_MODE_MASK == _MODE_TRANSACTION:
+        if message.esm_class & ESM_MODE_MASK == MODE_TRANSACTION:
             self._await_outcome(message, ingress, done)
         else:
             self._answer(done, ingress, Accepted(message.id))
@@ -446,7 +385,7 @@ class Submission:
             if state is MessageState.DELIVERED:
                 answer(Accepted(message.id))
             else:
-                answer(_undelivered(message.id, failure))
+                answer(undelivered(message.id, failure))
 
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._transaction_wait_s, answer, Accepted(message.id))
@@ -471,24 +410,3 @@ def estimate(text: str, account: Account | None = None) -> segments.Estimate:
     """How a text would be encoded and how many radio segments it would cost; nothing is sent."""
     alphabet = codings.DefaultAlphabet(account.default_alphabet) if account else codings.DefaultAlphabet.GSM7
     return segments.estimate(text, default_alphabet=alphabet)
-
-
-def default_source(account: Account) -> Address | None:
-    """The address an account speaks from when it names none: its only number (SMPP 3.4 §5.2.8)."""
-    numbers = account.numbers
-    if len(numbers) == 1 and not numbers[0].endswith("*"):
-        return address_for(numbers[0], EgressRules())
-    return None
-
-
-def _undelivered(id: int, failure: Outcome | None) -> Refused:
-    """How transaction mode tells of an end that is no delivery."""
-    error = failure.error if failure is not None else None
-    return Refused(
-        Status.ESME_RDELIVERYFAILURE,
-        failure.reason if failure is not None else "not-delivered",
-        "message could not be delivered",
-        id=id,
-        failure_reason=_FAILURE_REASON.get(error, 0) if error is not None else 2,
-        network_error=failure.network_error if failure is not None else b"",
-    )

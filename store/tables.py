@@ -45,7 +45,8 @@ metadata = MetaData(
     }
 )
 
-#: What was accepted; one row per destination; never updated. The row is also the message's "accepted" event.
+#: What was accepted; one row per destination; updated by nothing but replace_sm. The row is also the message's
+#: "accepted" event.
 message = Table(
     "message",
     metadata,

@@ -292,8 +292,8 @@ async def decide(
         raise Problem("conflict", "The message is not parked, or not any more.")
     if answer is not Answer.STORED:
         raise Problem("store-unavailable", headers={"Retry-After": "5"})
-    for receipt in receipts:
-        rooms.delivery.admit(receipt)
     if message is not None:
         rooms.delivery.wake(message.recipient)
+    else:
+        rooms.delivery.concluded(number, MessageState.REJECTED, receipts=receipts)
     return Decision(id=id)

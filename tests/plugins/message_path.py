@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from memory_store import BOXED, CONCLUDE, EVENTS, MESSAGES, PUT_IN_BOX, QUEUE, MemoryStore, SteppedClock
 
@@ -21,12 +21,17 @@ from restante.outlet import Delivery as Attempt
 from restante.outlet import ErrorClass, Outcome, Outlet, Result, Write
 from restante.smsc.delivery import Delivery, DeliverySettings
 from restante.smsc.limits import Throttles
+from restante.smsc.recall import Recall
 from restante.smsc.receipts import Receipts
 from restante.smsc.recipients import Recipients
 from restante.smsc.retry import DEFAULT_SCHEDULES, Schedule
 from restante.smsc.routing import Route, RouteModel, Router
 from restante.smsc.screening import Screening
 from restante.smsc.submission import Accepted, Refused, Submission, SubmissionSettings
+from restante.smsc.waiting import Waiting
+from restante.store.history import History
+
+T = TypeVar("T")
 
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 
@@ -166,6 +171,8 @@ class Path:
     screening: Screening
     delivery: Delivery
     submission: Submission
+    waiting: Waiting
+    recall: Recall
     ingress: Ingress = INGRESS
     answers: list[Accepted | Refused] = field(default_factory=list)
 
@@ -240,6 +247,12 @@ class Path:
         await self.settle()
         assert len(answers) == 1
         return answers[0]
+
+    async def carried_out(self, request: Awaitable[T]) -> T:
+        """Await something that reads and writes the store, then let everything come to rest."""
+        result = await request
+        await self.settle()
+        return result
 
     async def next_life(self, **more: Any) -> Path:
         """The same database and outlets, a new process; the old one is not told."""
@@ -371,6 +384,11 @@ async def make_path(
         ),
         monotonic_ns=lambda: clock.now * 1_000_000,
     )
-    return Path(
-        store, clock, accounts, outlets, box, router, receipts, recipients, screening, delivery, submission
+    waiting = Waiting(store, delivery)
+    recall = Recall(
+        store=store, history=History(store), delivery=delivery, receipts=receipts, waiting=waiting
     )
+    return Path(
+        store, clock, accounts, outlets, box, router, receipts, recipients, screening, delivery, submission,
+        waiting, recall,
+    )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Operations on messages over real TCP, PDU by PDU, with the center on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from raw_peer import Peer, peer
+from running_center import RunningCenter, running_center
+from waiting import eventually
+
+from restante.smsc.smpp import pdu
+from restante.smsc.smpp.codec import Pdu
+from restante.smsc.smpp.command_status import CommandStatus as Status
+
+pytestmark = pytest.mark.xdist_group("operations")
+
+PASSWORD = "rosemary"
+LATER = b"000000010000000R"  # in an hour
+SHOP: dict[str, Any] = {"source_addr_ton": 5, "source_addr": b"Shop"}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def center(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningCenter]:
+    """Applications that send, and one that owns numbers."""
+    settings: dict[str, object] = {}
+    if request.param == "postgresql":
+        url = request.getfixturevalue("pg_server").create_database()
+        settings = {"store.url": url, "store.durability": "process-crash-only"}
+    with running_center(tmp_path_factory.mktemp("operations") / "center", settings) as made:
+        made.add_account("app", PASSWORD, sources=["*"])
+        made.add_account("other", PASSWORD, sources=["*"])
+        made.add_account("sink", PASSWORD, numbers=["12345", "4477*", "555*"], sources=["*"])
+        yield made
+
+
+@pytest.fixture
+def app(center: RunningCenter) -> Iterator[Peer]:
+    with peer(center.smpp_port, "app", PASSWORD) as made:
+        yield made
+
+
+def ask(one: Peer, request: Pdu) -> Any:
+    """Send a request and read its response; what comes in between is answered and kept in `one.got`."""
+    one.send(request)
+    while True:
+        came = one.read()
+        assert came is not None, "the connection ended"
+        if isinstance(came, pdu.DeliverSm):
+            take(one, came)
+        elif came.sequence_number == request.sequence_number:
+            return came
+
+
+def take(one: Peer, came: pdu.DeliverSm) -> None:
+    one.__dict__.setdefault("got", []).append(came)
+    one.send(pdu.DeliverSmResp(sequence_number=came.sequence_number))
+
+
+def delivered(one: Peer) -> pdu.DeliverSm:
+    """The next message or receipt."""
+    got: list[pdu.DeliverSm] = one.__dict__.setdefault("got", [])
+    while not got:
+        came = one.read()
+        assert isinstance(came, pdu.DeliverSm), came
+        take(one, came)
+    return got.pop(0)
+
+
+def submit(one: Peer, text: bytes = b"hello", **fields: Any) -> bytes:
+    """An accepted message; its id."""
+    given: dict[str, Any] = SHOP | {"destination_addr": b"12345", "registered_delivery": 1} | fields
+    answer = ask(one, pdu.SubmitSm(short_message=text, sequence_number=7, **given))
+    assert answer.command_status == 0, answer
+    return answer.message_id
+
+
+def state(one: Peer, id: bytes) -> int:
+    answer = ask(one, pdu.QuerySm(message_id=id, sequence_number=8, **SHOP))
+    assert answer.command_status == 0, answer
+    return int(answer.message_state)
+
+
+def cancel(one: Peer, id: bytes = b"", **fields: Any) -> int:
+    return int(ask(one, pdu.CancelSm(message_id=id, sequence_number=9, **(SHOP | fields))).command_status)
+
+
+def replace(one: Peer, id: bytes, text: bytes, **fields: Any) -> int:
+    given: dict[str, Any] = SHOP | {"registered_delivery": 1} | fields
+    request = pdu.ReplaceSm(message_id=id, short_message=text, sequence_number=10, **given)
+    return int(ask(one, request).command_status)
+
+
+def test_cancel(center: RunningCenter, app: Peer) -> None:
+    """A scheduled one and one that waits for a bind; with a DELETED receipt; nobody else may, and only once."""
+    for fields in ({"schedule_delivery_time": LATER}, {}):
+        id = submit(app, **fields)
+        with peer(center.smpp_port, "other", PASSWORD) as other:
+            never_was = ask(other, pdu.CancelSm(message_id=b"1", sequence_number=9, **SHOP))
+            not_theirs = ask(other, pdu.CancelSm(message_id=id, sequence_number=9, **SHOP))
+            assert never_was.encode() == not_theirs.encode()
+            assert not_theirs.command_status == Status.ESME_RCANCELFAIL
+        assert cancel(app, id, source_addr=b"Shops") == Status.ESME_RCANCELFAIL
+        assert state(app, id) == 1
+        assert cancel(app, id) == 0
+        assert state(app, id) == 4
+        receipt = delivered(app)
+        assert re.search(rb"^id:%b .* stat:DELETED err:012 " % id, receipt.short_message)
+        assert cancel(app, id) == Status.ESME_RCANCELFAIL
+        trace = center.call("GET", f"/messages/{id.decode()}/trace")["events"]
+        assert (trace[-2]["kind"], trace[-2]["reason"]) == ("final", "cancelled")
+        assert trace[-2]["detail"] == {"by": "app", "door": "smpp"}
+
+
+def test_cancel_by_addresses(app: Peer) -> None:
+    fields: dict[str, Any] = {"schedule_delivery_time": LATER, "registered_delivery": 0}
+    ids = [submit(app, service_type=kind, **fields) for kind in (b"CMT", b"VMN", b"", b"CMT")]
+    elsewhere = submit(app, destination_addr=b"5551", **fields)
+    there = {"destination_addr": b"12345"}
+    assert cancel(app, service_type=b"CMT", **there) == 0
+    assert [state(app, id) for id in ids] == [4, 1, 1, 4]
+    assert cancel(app, service_type=b"CMT", **there) == Status.ESME_RCANCELFAIL
+    assert cancel(app, source_addr=b"Stop", **there) == Status.ESME_RCANCELFAIL
+    assert cancel(app) == Status.ESME_RINVDSTADR
+    assert cancel(app, **there) == 0
+    assert [state(app, id) for id in ids] == [4] * 4
+    assert state(app, elsewhere) == 1
+    assert cancel(app, elsewhere, destination_addr=b"12345") == Status.ESME_RCANCELFAIL
+    assert cancel(app, elsewhere, destination_addr=b"5551") == 0
+
+
+def test_replace(center: RunningCenter, app: Peer) -> None:
+    """Text and schedule; what goes out is the newest version, under the first id."""
+    id = submit(app, b"old", schedule_delivery_time=LATER)
+    assert replace(app, id, b"newer", source_addr=b"Shops") == Status.ESME_RREPLACEFAIL
+    assert replace(app, id, b"x", schedule_delivery_time=b"soon") == Status.ESME_RINVSCHED
+    assert replace(app, id, b"newer") == 0
+    assert replace(app, id, b"newest", schedule_delivery_time=b"000000000001000R") == 0
+    with peer(center.smpp_port, "sink", PASSWORD) as sink:
+        assert delivered(sink).short_message == b"newest"
+    receipt = delivered(app)
+    assert re.search(rb"^id:%b .* stat:DELIVRD err:000 text:newest" % id, receipt.short_message)
+    assert replace(app, id, b"late") == Status.ESME_RREPLACEFAIL
+    assert cancel(app, id) == Status.ESME_RCANCELFAIL
+
+
+def test_under_delivery(center: RunningCenter, app: Peer) -> None:
+    """While the destination has it and has not answered, it is neither cancelled nor replaced."""
+    with peer(center.smpp_port, "sink", PASSWORD) as sink:
+        id = submit(app)
+        on_its_way = sink.read()
+        assert isinstance(on_its_way, pdu.DeliverSm)
+        assert cancel(app, id) == Status.ESME_RCANCELFAIL
+        assert replace(app, id, b"other") == Status.ESME_RREPLACEFAIL
+        sink.send(pdu.DeliverSmResp(sequence_number=on_its_way.sequence_number))
+        assert b"stat:DELIVRD" in delivered(app).short_message
+    eventually(lambda: center.message(id.decode())["state"] == "delivered", "the end")

@@ -1,4 +1,7 @@
-"""Cancelling and replacing what waits: who may, what can be, what becomes of it; on both databases."""
+"""Cancelling and replacing what waits: who may, what can be, what becomes of it; on both databases.
+
+Long because a message can wait in many places.
+"""
 
 from __future__ import annotations
 

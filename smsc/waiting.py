@@ -9,8 +9,9 @@ holds only while the row is as it was read. A row of this node stands in a lane:
 meanwhile. A row of another node is that node's: it is asked to let go, and until it did the message counts as under
 delivery. So an attempt and a cancellation never both succeed.
 
-What lies in a mailbox or went to another center was handed over and does not wait any more. A withheld message whose
-deposit was only asked for (behaviour.md 1) has the same events, and is treated by them: nobody can tell the two apart.
+What lies in a mailbox or went to another center was handed over and does not wait any more, nor does a long message of
+which a part arrived. A withheld message whose deposit was only asked for (behaviour.md 1) has the same events, and is
+treated by them: nobody can tell the two apart.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ from ..store.statement import Query, Sql
 from ..store.store import Answer, QueueReason, Store
 from .delivery import Delivery
 from .lanes import Loan
+from .tables import sent_part
 
 __all__ = ["Held", "Waiting", "Wanted"]
 
 _q, _m, _e = tables.queue.c, tables.message.c, tables.event.c
 
+#: A part of it arrived: half of one version and half of another would be read.
+_begun = exists().where(sent_part.c.message == _q.id)
 _deposited = exists().where(_e.message == _q.id, _e.kind == EventKind.STORED.value)
 
 _ROW = Query(
     "waiting: one message",
-    select(_q.owner, _q.reason, _q.attempts, _q.due_at, _deposited.label("deposited")).where(
+    select(_q.owner, _q.reason, _q.attempts, _q.due_at, or_(_deposited, _begun).label("handed_over")).where(
         _q.id == bindparam("id", type_=BigInteger)
     ),
 )
@@ -180,7 +184,7 @@ class Waiting:
             if pause:
                 await asyncio.sleep(pause)
             rows = await self._store.fetch(_ROW, id=id)
-            if not rows or rows[0]["deposited"] or rows[0]["reason"] in _ELSEWHERE:
+            if not rows or rows[0]["handed_over"] or rows[0]["reason"] in _ELSEWHERE:
                 return None
             row, owner = rows[0], int(rows[0]["owner"])
             if owner == 0:

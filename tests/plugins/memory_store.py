@@ -81,6 +81,7 @@ def _schema() -> tuple[str, ...]:
         tables.event,
         tables.node,
         smsc_tables.recipient,
+        smsc_tables.sent_part,
         BOX,
     ):
         found.append(str(CreateTable(table).compile(dialect=SQLITE)))

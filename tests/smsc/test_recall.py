@@ -539,6 +539,16 @@ def test_what_is_under_delivery_or_over_is_not_replaced(on_stores: Run) -> None:
     on_stores(test)
 
 
+def test_a_long_message_of_which_a_part_arrived_is_not_replaced(on_path: Run) -> None:
+    async def test(path: Path) -> None:
+        id = await in_memory(path)
+        path.store.disk.execute("INSERT INTO sent_part VALUES (?, 'switch:msc1', 7, 2, 1)", (id,))
+        assert await replace(path, id) == NOT_REPLACED
+        assert await cancel(path, id) == NOT_CANCELLED
+
+    on_path(test)
+
+
 def test_a_message_in_transaction_mode_answers_its_outcome_only(on_path: Run) -> None:
     """It is under delivery from its acceptance on: whoever submitted it waits for the outcome."""
 

@@ -5,6 +5,7 @@ In charge of: the location commands. Not in charge of: what a location decides (
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from pathlib import Path
 
 import typer
@@ -67,22 +68,28 @@ def import_cells(
 ) -> None:
     """Take a list of cells in. Bad lines are listed and leave the others alone."""
     with Output(as_json) as out, connect(config_file) as client:
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Failure(f"cannot read {file}: {error}") from error
-        head = lines[:1] if lines and "mcc" in lines[0].lower() else []  # each request needs it
-        rest = lines[len(head) :]
         total = {"lines": 0, "taken": 0, "refused": 0}
         refusals: list[dict[str, object]] = []
         path = f"/admin/cells:import?source={source}&dry_run={str(dry_run).lower()}"
-        with Progress(console=out.notes, transient=True, disable=as_json) as progress:
-            for start in progress.track(range(0, len(rest), IMPORT_LINES), description="importing"):
-                text = "\n".join([*head, *rest[start : start + IMPORT_LINES]])
-                answer = client.upload(path, text.encode(), "text/csv", reason=reason)
-                for name in total:
-                    total[name] += answer[name]
-                refusals += [one | {"line": one["line"] + start} for one in answer["refusals"]]
+        try:
+            with (
+                file.open(encoding="utf-8-sig") as lines,
+                Progress(console=out.notes, transient=True, disable=as_json) as progress,
+            ):
+                bar = progress.add_task("importing", total=file.stat().st_size)
+                first = next(lines, "")
+                head = [first] if "mcc" in first.lower() else []  # each request needs it
+                rest, before = chain([] if head else [first], lines), 0
+                while piece := list(islice(rest, IMPORT_LINES)):
+                    text = "".join([*head, *piece]).encode()
+                    answer = client.upload(path, text, "text/csv", reason=reason)
+                    for name in total:
+                        total[name] += answer[name]
+                    refusals += [one | {"line": one["line"] + before} for one in answer["refusals"]]
+                    before += len(piece)
+                    progress.advance(bar, len(text))
+        except (OSError, UnicodeDecodeError) as error:
+            raise Failure(f"cannot read {file}: {error}") from error
         if as_json:
             out.document({**total, "refusals": refusals})
         else:

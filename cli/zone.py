@@ -131,6 +131,21 @@ def contains(
         out.table(names, [[spelled(one[name]) for name in names] for one in answer["items"]])
 
 
+@app.command("place")
+def place(
+    text: str = typer.Argument(help='As in "51 30 0N 0 7 12W".'),
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Turn coordinates as people write them into degrees."""
+    with Output(as_json) as out, connect(config_file) as client:
+        found = client.get("/admin/zones:place", text=text)
+        if as_json:
+            out.document(found)
+            return
+        out.line(f"{found['latitude']:.7f} {found['longitude']:.7f}")
+
+
 @app.command("explain")
 def explain(
     sender: str = typer.Argument(metavar="FROM", help="+447700900123, a short code, or @Name."),

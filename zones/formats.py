@@ -27,7 +27,7 @@ from .shapefile import ShapefileRefused, read_shapefile, write_shapefile
 from .xml_tree import Element, XmlRefused, parse_xml
 from .zone import CircleModel, PolygonModel, ZoneModel
 
-__all__ = ["FORMATS", "FileRefused", "ReadZones", "read_zones", "write_zones"]
+__all__ = ["FORMATS", "FileRefused", "ReadZones", "body_of", "feature_of", "read_zones", "write_zones"]
 
 Format = Literal["geojson", "kml", "wkt", "shp"]
 
@@ -100,16 +100,25 @@ def _from_geojson(document: bytes) -> Iterator[Entry]:
     if not isinstance(features, list):
         raise FileRefused("not a FeatureCollection")
     for feature in cast("list[Any]", features):
-        if not isinstance(feature, dict):
-            yield "", None, {}
-            continue
-        facts = cast("dict[str, Any]", feature)
-        properties: Any = facts.get("properties") or {}
-        geometry: Any = facts.get("geometry") if facts.get("type") == "Feature" else facts
-        if not isinstance(properties, dict):
-            properties = {}
-        known = cast("dict[str, Any]", properties)
-        yield str(known.get("name", "")), _shape_of(geometry, known), known
+        yield _feature_in(feature)
+
+
+def _feature_in(feature: Any) -> Entry:
+    """Name, shape and properties of a feature, or of a geometry alone."""
+    if not isinstance(feature, dict):
+        return "", None, {}
+    facts = cast("dict[str, Any]", feature)
+    properties: Any = facts.get("properties") or {}
+    geometry: Any = facts.get("geometry") if facts.get("type") == "Feature" else facts
+    known = cast("dict[str, Any]", properties) if isinstance(properties, dict) else {}
+    return str(known.get("name", "")), _shape_of(geometry, known), known
+
+
+def body_of(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a zone from a GeoJSON feature; what is missing in it the zone's model says."""
+    name, shape, properties = _feature_in(feature)
+    kept = {key: properties[key] for key in PROPERTIES if key in properties}
+    return {"name": name, **({"shape": shape} if shape is not None else {}), **kept}
 
 
 def _shape_of(geometry: Any, properties: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -209,7 +218,7 @@ def write_zones(
 ) -> bytes:
     """A file of zones. What a format cannot hold is left out of it: cells and unions, but for GeoJSON."""
     if format == "geojson":
-        features = [_feature(zone, circles_as_polygons) for zone in zones]
+        features = [feature_of(zone, circles_as_polygons=circles_as_polygons) for zone in zones]
         return json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False).encode()
     drawn = [(zone, geometry) for zone in zones if (geometry := _outline(zone.value)) is not None]
     if format == "wkt":
@@ -230,7 +239,8 @@ def _row(stored: Stored[ZoneModel]) -> dict[str, str]:
     return {"name": stored.key, "descript": model.description, "tags": ",".join(model.tags)}
 
 
-def _feature(stored: Stored[ZoneModel], circles_as_polygons: bool) -> dict[str, Any]:
+def feature_of(stored: Stored[ZoneModel], *, circles_as_polygons: bool = False) -> dict[str, Any]:
+    """A zone as a GeoJSON feature."""
     body = stored.body()
     properties = {"name": stored.key, **{key: body[key] for key in PROPERTIES}, "version": stored.version}
     shape = stored.value.shape

@@ -1,13 +1,15 @@
 """Distances on the ellipsoid, and circles.
 
-In charge of: metres between two places, the share of two discs, circles as shapes, boxes around them. Not in charge
-of: polygons (`polygon.py`). A circle is never turned into a polygon: a distance and the area of a lens decide.
+In charge of: metres between two places, the share of two discs, circles as shapes, boxes around them, angles as people
+and servers write them. Not in charge of: polygons (`polygon.py`). A circle is never turned into a polygon: a distance
+and the area of a lens decide.
 
 Sources: WGS 84; W. D. Lambert, 1942 (long lines on the ellipsoid).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import acos, asin, atan, atan2, ceil, cos, degrees, hypot, isfinite, pi, radians, sin, sqrt, tan
 from typing import Any
@@ -23,6 +25,8 @@ __all__ = [
     "enclosing_circle",
     "in_degrees",
     "lens_share",
+    "parse_angle",
+    "typed_place",
     "wrapped",
 ]
 
@@ -162,6 +166,42 @@ def circle_outline(
         place: Any = radius.destination((latitude, longitude), bearing)
         ring.append((float(place.longitude), float(place.latitude)))
     return [*ring, ring[0]]
+
+
+_ANGLE = re.compile(
+    r"(?P<sign>[+-]?)(?P<d>[0-9]{1,3}(\.[0-9]+)?)(\s+(?P<m>[0-9]{1,2}(\.[0-9]+)?))?(\s+(?P<s>[0-9]{1,2}(\.[0-9]+)?))?"
+    r"\s*(?P<h>[NSEWnsew]?)"
+)
+
+
+def parse_angle(text: str) -> float | None:
+    """Degrees from "30 16 28.308N", "099 12 15.019W", "27 28 25.00 S" or "45.5"; None if it is none of these."""
+    found = _ANGLE.fullmatch(text.strip())
+    if found is None:
+        return None
+    minutes, seconds = float(found["m"] or 0), float(found["s"] or 0)
+    if minutes >= 60 or seconds >= 60:
+        return None
+    value = float(found["d"]) + minutes / 60 + seconds / 3600
+    negative = (found["sign"] == "-") != (found["h"].upper() in ("S", "W") and bool(found["h"]))
+    return -value if negative else value
+
+
+_HALVES = re.compile(r"(.*[NSns])[\s,;]*([^,;]+)|([^,;]+)[,;]([^,;]+)|(\S+)\s+(\S+)", re.DOTALL)
+
+
+def typed_place(text: str) -> tuple[float, float]:
+    """(latitude, longitude) from what people type: "51.5, -0.12", "51 30 0N 0 7 12W", "51°30′N 0°7′W". ValueError.
+
+    geopy reads such texts too, but finds a place in the middle of one that it does not understand.
+    """
+    found = _HALVES.fullmatch(re.sub(r"[°º'′’\"″”]", " ", text).strip())
+    north, east = (
+        [parse_angle(half) for half in found.groups() if half is not None] if found else (None, None)
+    )
+    if north is None or east is None or not in_degrees(north, east):
+        raise ValueError("latitude and longitude are needed, as in 51 30 0N 0 7 12W or 51.5, -0.12")
+    return north, east
 
 
 def enclosing_circle(places: Sequence[tuple[float, float]]) -> tuple[float, float, float]:

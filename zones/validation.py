@@ -49,6 +49,8 @@ class Drawing:
     vertices: int = 0
     problems: list[Finding] = field(default_factory=list[Finding])
     mended: list[Finding] = field(default_factory=list[Finding])
+    shape: PolygonShape | None = None  #: compiled, if there are no problems
+    proposal: dict[str, Any] | None = None  #: GeoJSON of what might have been meant; only ever shown
 
 
 def read_polygons(geometry: Mapping[str, Any], *, most_vertices: int) -> Drawing:
@@ -206,13 +208,13 @@ def _judge(drawing: Drawing, here: Path, *, several: bool) -> None:
         elif not made.is_valid:
             drawing.problems.append(_crossing(explain_validity(made), where, polygon[0]))
         flat.append(made)
-    if drawing.problems:
-        return
-    if len(flat) > 1:
+    if not drawing.problems and len(flat) > 1:
         together = shapely.MultiPolygon(flat)
         if not together.is_valid:
             drawing.problems.append(_crossing(explain_validity(together), here, drawing.polygons[0][0]))
-            return
+    if drawing.problems:
+        drawing.proposal = _proposed(flat)
+        return
     try:
         shape = PolygonShape(drawing.polygons)
     except ValueError as error:
@@ -220,6 +222,30 @@ def _judge(drawing: Drawing, here: Path, *, several: bool) -> None:
         return
     if shape.area_m2 < 1.0:
         drawing.problems.append(Finding(here, "no-area", "the zone covers less than a square metre"))
+    else:
+        drawing.shape = shape
+
+
+def _proposed(flat: Sequence[shapely.Polygon]) -> dict[str, Any] | None:
+    """Polygons that cover what crossing ones enclose: a bow-tie becomes two triangles, perhaps not what was meant."""
+    whole = shapely.union_all([shapely.make_valid(polygon) for polygon in flat])
+    parts: list[Any] = list(cast("Any", whole).geoms) if hasattr(whole, "geoms") else [whole]
+    drawn = [_rings_of(part) for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
+    if not drawn:
+        return None
+    if len(drawn) == 1:
+        return {"type": "Polygon", "coordinates": drawn[0]}
+    return {"type": "MultiPolygon", "coordinates": drawn}
+
+
+def _rings_of(polygon: shapely.Polygon) -> list[list[tuple[float, float]]]:
+    """Rings as RFC 7946 wants them; longitudes within 180 degrees."""
+    turned = shapely.geometry.polygon.orient(polygon)
+    rings = [turned.exterior, *turned.interiors]
+    return [
+        [(x if -180.0 <= x <= 180.0 else (x + 180.0) % 360.0 - 180.0, y) for x, y in ring.coords]
+        for ring in rings
+    ]
 
 
 _PLACE = re.compile(r"^(.*)\[(\S+) (\S+)\]$")

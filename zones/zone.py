@@ -7,7 +7,7 @@ of: geometry (`geometry.py`, `polygon.py`), what happens inside or outside (`pol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -27,7 +27,7 @@ from ..registry.versioned import Stored
 from .geometry import CircleShape
 from .polygon import PolygonShape
 from .presence import Box, Cell, CellShape, Shape, UnionShape, unknown
-from .validation import Finding, read_polygons
+from .validation import Drawing, Finding, read_polygons
 
 __all__ = [
     "CellsModel",
@@ -177,9 +177,7 @@ class ZoneModel(BaseModel):
     valid_to: AwareDatetime | None = Field(default=None, description="not in force from then on")
     enabled: bool = True
 
-    _findings: tuple[Finding, ...] = PrivateAttr(default=())
-    _mended: tuple[Finding, ...] = PrivateAttr(default=())
-    _vertices: int = PrivateAttr(default=0)
+    _drawing: Drawing | None = PrivateAttr(default=None)  # of a polygon
 
     @model_validator(mode="after")
     def _read_shape(self) -> ZoneModel:
@@ -187,27 +185,37 @@ class ZoneModel(BaseModel):
             raise ValueError("valid_to must be after valid_from")
         if isinstance(self.shape, PolygonModel):
             drawing = read_polygons(self.shape.geometry, most_vertices=MOST_VERTICES_EVER)
-            self._findings, self._mended = tuple(drawing.problems), tuple(drawing.mended)
-            self._vertices = drawing.vertices
+            self._drawing = drawing
             if not drawing.problems:
                 self.shape.geometry.clear()
                 self.shape.geometry.update(_as_geojson(drawing.polygons))
+                drawing.polygons = []  # they stand in the geometry now
         return self
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with the drawing; such a zone is never saved (`zone_kind`)."""
-        return self._findings
+    def findings(self) -> Sequence[Finding]:
+        """What is wrong with the drawing; such a zone is never saved (`kinds.py`)."""
+        return self._drawing.problems if self._drawing is not None else ()
 
     @property
-    def mended(self) -> tuple[Finding, ...]:
+    def mended(self) -> Sequence[Finding]:
         """What was put right without changing the shape."""
-        return self._mended
+        return self._drawing.mended if self._drawing is not None else ()
+
+    @property
+    def proposal(self) -> Mapping[str, Any] | None:
+        """What a drawing that cannot be used may have meant, as GeoJSON."""
+        return self._drawing.proposal if self._drawing is not None else None
 
     @property
     def vertices(self) -> int:
         """Vertices of a polygon zone, 0 for others."""
-        return self._vertices
+        return self._drawing.vertices if self._drawing is not None else 0
+
+    @property
+    def compiled(self) -> PolygonShape | None:
+        """The shape of a polygon zone, compiled when the drawing was read."""
+        return self._drawing.shape if self._drawing is not None else None
 
 
 class ZoneDraft(ZoneModel):
@@ -309,11 +317,9 @@ def compile_shape(model: ZoneModel) -> Shape:
         return CellShape(parse_cell(text) for text in shape.cells)
     if isinstance(shape, UnionModel):
         return _Nowhere()
-    if model.findings:  # the registry refuses it, with every finding (`kinds.py`)
-        return _Nowhere()
-    geometry = shape.geometry
-    coordinates = geometry["coordinates"]
-    return PolygonShape([coordinates] if geometry["type"] == "Polygon" else coordinates)
+    return (
+        model.compiled or _Nowhere()
+    )  # a wrong drawing: the registry refuses it, with every finding (`kinds.py`)
 
 
 def resolve_unions(unions: Iterable[Zone], find: Callable[[str], Zone | None]) -> None:

@@ -6,16 +6,20 @@ memberships of single numbers; loading a list of cells. Not in charge of: what a
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from starlette.types import Receive, Scope, Send
 
 from ...access.permissions import Permission
 from ...zones.fix import Fix
 from ...zones.locations import LocationRefused
 from ...zones.members import Member, MembersNotStored
+from ...zones.providers.cells import CellImport
 from ...zones.zone import parse_cell, spell_cell
 from ..auth import Msisdn
 from ..entrance import Identity, Require
@@ -219,6 +223,10 @@ class CellsAnswer(BaseModel):
     refusals: list[RefusedLine] = Field(description="the first hundred")
 
 
+NDJSON = "application/x-ndjson"
+PROGRESS_S = 0.5  #: between two lines of progress
+
+
 @cells.post(":import", response_model=CellsAnswer)
 async def import_cells(
     request: Request,
@@ -228,28 +236,93 @@ async def import_cells(
     ] = "import",
     dry_run: Annotated[bool, Query(description="read and say what is wrong, keep nothing")] = False,
     reason: Reason = None,
-) -> CellsAnswer:
-    """Take a list of cells in while it arrives: OpenCellID's fourteen columns, or a CSV whose header names them."""
-    rooms = rooms_of(request)
+) -> Any:
+    """Take a list of cells in while it arrives: OpenCellID's fourteen columns, or a CSV whose header names them.
+
+    With `Accept: application/x-ndjson` a line tells twice a second how far it is; the last line is the answer, or the
+    problem that ended it.
+    """
+    load = _CellsLoad(request, who, source, dry_run, reason_of(reason))
+    return _Progress(load) if NDJSON in request.headers.get("accept", "") else await load.run()
+
+
+class _CellsLoad:
+    """One list on its way in."""
+
+    def __init__(self, request: Request, who: Identity, source: str, dry_run: bool, reason: str) -> None:
+        self._request = request
+        self._who = who
+        self._source = source
+        self._dry_run = dry_run
+        self._reason = reason
+        self.report = CellImport()  #: so far
+
+    async def run(self) -> CellsAnswer:
+        """Take everything in. Raises Problem."""
+        rooms = rooms_of(self._request)
+        try:
+            report = await rooms.zones.cells.load(
+                _lines(self._request), source=self._source, dry_run=self._dry_run, progress=self._moved
+            )
+        except UnicodeDecodeError:
+            raise Problem("invalid-request", "The list is not UTF-8.") from None
+        except ValueError as error:
+            raise Problem("invalid-request", str(error)) from None
+        except OSError:
+            raise Problem("store-unavailable") from None
+        if not self._dry_run:
+            facts = {"lines": report.lines, "taken": report.taken, "refused": report.refused}
+            entry = self._who.entry("cells.import", self._source, self._reason, **facts)
+            async with rooms.audit.entry(entry) as seal:
+                await rooms.store.apply(writes=seal())
+        return CellsAnswer(
+            applied=not self._dry_run,
+            lines=report.lines,
+            taken=report.taken,
+            refused=report.refused,
+            refusals=[RefusedLine(line=one.line, why=one.why) for one in report.refusals],
+        )
+
+    def _moved(self, report: CellImport) -> None:
+        self.report = report
+
+
+class _Progress(Response):
+    """How far a list is, line by line, while it still arrives. The framework's own streams would read the request too,
+    to see whether the client has gone, and eat the list."""
+
+    media_type = NDJSON
+
+    def __init__(self, load: _CellsLoad) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._load = load
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer while the list arrives."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        running = asyncio.create_task(self._load.run())
+        try:
+            while not (await asyncio.wait({running}, timeout=PROGRESS_S))[0]:
+                report = self._load.report
+                so_far = {"lines": report.lines, "taken": report.taken, "refused": report.refused}
+                await send(_line(json.dumps(so_far).encode()))
+            await send(_line(await _last_line(running)))
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            running.cancel()
+
+
+async def _last_line(running: asyncio.Task[CellsAnswer]) -> bytes:
+    """The answer, or why there is none."""
     try:
-        report = await rooms.zones.cells.load(_lines(request), source=source, dry_run=dry_run)
-    except UnicodeDecodeError:
-        raise Problem("invalid-request", "The list is not UTF-8.") from None
-    except ValueError as error:
-        raise Problem("invalid-request", str(error)) from None
-    except OSError:
-        raise Problem("store-unavailable") from None
-    if not dry_run:
-        facts = {"lines": report.lines, "taken": report.taken, "refused": report.refused}
-        async with rooms.audit.entry(who.entry("cells.import", source, reason_of(reason), **facts)) as seal:
-            await rooms.store.apply(writes=seal())
-    return CellsAnswer(
-        applied=not dry_run,
-        lines=report.lines,
-        taken=report.taken,
-        refused=report.refused,
-        refusals=[RefusedLine(line=one.line, why=one.why) for one in report.refusals],
-    )
+        return (await running).model_dump_json().encode()
+    except Problem as problem:
+        return problem.body().model_dump_json(exclude_none=True).encode()
+
+
+def _line(document: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": document + b"\n", "more_body": True}
 
 
 async def _lines(request: Request) -> AsyncGenerator[str]:

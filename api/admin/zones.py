@@ -8,27 +8,30 @@ Annotations are evaluated here, as in `objects.py`, because a signature of ours 
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, Field
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, model_validator
 
 from ...access.permissions import Permission
 from ...outlet import Write
 from ...registry.planning import Wanted
 from ...registry.versioned import Edit, InvalidObject, Stored, View
 from ...zones.fix import Fix
-from ...zones.formats import FORMATS, FileRefused, ReadZones, read_zones, write_zones
+from ...zones.formats import FORMATS, FileRefused, ReadZones, body_of, feature_of, read_zones, write_zones
+from ...zones.geometry import typed_place
 from ...zones.membership import MembershipModel
 from ...zones.policy import ZonePolicyModel
 from ...zones.polygon import PolygonShape
 from ...zones.presence import Box
 from ...zones.zone import UnionModel, ZoneDraft, ZoneModel, compile_shape
 from ..entrance import Identity, Require
+from ..etags import etag
 from ..paging import PageQuery, link_next
 from ..problems import FieldError, Problem
 from ..rooms import doors_of, rooms_of
-from .objects import Editing, Reason, Remark, reason_of
+from .objects import Editing, Id, Reason, Remark, reason_of
 
 __all__ = ["boxes_of", "memberships", "policies", "router"]
 
@@ -38,8 +41,20 @@ Writer = Annotated[Identity, Depends(Require(Permission.ZONES_WRITE))]
 Latitude = Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False)]
 Longitude = Annotated[float, Query(ge=-180, le=180, allow_inf_nan=False)]
 
+GEOJSON = FORMATS["geojson"]
 MOST_FOUND = 1_000
 MOST_IMPORTED = 20_000
+
+
+class ZoneBody(ZoneDraft):
+    """A zone, or a GeoJSON feature (application/geo+json) whose properties say what is beside its geometry."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_feature(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("type") == "Feature":  # type: ignore[union-attr]  # a dict
+            return body_of(cast("dict[str, Any]", given))
+        return given  # type: ignore[return-value]  # whatever it is, the model looks at it
 
 
 class ZoneQuery(PageQuery):
@@ -49,6 +64,9 @@ class ZoneQuery(PageQuery):
     tag: str | None = Field(default=None, max_length=64, description="a tag that it has")
     bbox: str | None = Field(
         default=None, max_length=100, description="west,south,east,north: zones whose boxes meet it"
+    )
+    circles: Literal["point", "polygon"] = Field(
+        default="point", description="how circles are drawn in application/geo+json"
     )
 
 
@@ -68,8 +86,16 @@ def boxes_of(text: str) -> list[Box]:
     return [(west, south, east, north)]
 
 
+def _wants_geojson(request: Request) -> bool:
+    return GEOJSON in request.headers.get("accept", "")
+
+
+def _geojson(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(document, media_type=GEOJSON, headers=headers)
+
+
 class _ZoneEditing(Editing):
-    """Zones are listed by place too."""
+    """Zones are listed by place too, and shown as GeoJSON to whom accepts that."""
 
     # FastAPI reads this signature; nobody calls it through the base class.
     async def list_objects(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -96,8 +122,23 @@ class _ZoneEditing(Editing):
                 break
             after = page.next_after
         cursor = cursors.seal(self.plural, query.filters(), [items[-1].key]) if full and more else None
-        link_next(request, response, cursor)
-        return {"items": [self.show(stored) for stored in items], "next_cursor": cursor}
+        if not _wants_geojson(request):
+            link_next(request, response, cursor)
+            return {"items": [self.show(stored) for stored in items], "next_cursor": cursor}
+        outlines = query.circles == "polygon"
+        features = [feature_of(stored, circles_as_polygons=outlines) for stored in items]
+        answer = _geojson({"type": "FeatureCollection", "features": features, "next_cursor": cursor})
+        link_next(request, answer, cursor)
+        return answer
+
+    async def read_one(self, request: Request, response: Response, who: Identity, id: Id) -> Any:
+        """One zone; its ETag is what If-Match wants. With Accept: application/geo+json a feature."""
+        shown = await super().read_one(request, response, who, id)
+        if isinstance(shown, Response) or not _wants_geojson(request):
+            return shown
+        kind = self.kind_of(rooms_of(request))
+        stored = await rooms_of(request).registry.get(kind, kind.number_of(id))
+        return _geojson(feature_of(stored), {"ETag": etag(stored.version)})
 
 
 # ------------------------------------------------------------------------------------------------------ without id
@@ -115,11 +156,19 @@ class ZoneCheckView(BaseModel):
     vertices: int
     area_m2: float | None = None
     boxes: list[tuple[float, float, float, float]] = []
+    proposal: dict[str, Any] | None = Field(
+        default=None,
+        description="GeoJSON of what a drawing that crosses itself may have meant; never saved by itself",
+    )
+    numbers: int = Field(
+        default=0, description="numbers that have the zone of this name now; at most a thousand"
+    )
+    memberships: list[str] = Field(default=[], description="memberships that name it now")
 
 
 @router.post(":validate", response_model=ZoneCheckView)
-async def validate_zone(request: Request, who: Reader, body: ZoneDraft) -> ZoneCheckView:
-    """Say what is wrong with a zone, what would be mended, and how large it is; saves nothing."""
+async def validate_zone(request: Request, who: Reader, body: ZoneBody) -> ZoneCheckView:
+    """Say what is wrong with a zone, what would be mended, how large it is and whom it concerns; saves nothing."""
     rooms = rooms_of(request)
     model = rooms.zone_kinds.zone.parse(body.model_dump(mode="json"))
     problems = rooms.zone_kinds.shape_problems(model)
@@ -129,12 +178,38 @@ async def validate_zone(request: Request, who: Reader, body: ZoneDraft) -> ZoneC
         problems=[Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in problems],
         mended=mended,
         vertices=model.vertices,
+        proposal=dict(model.proposal) if model.proposal is not None else None,
     )
+    known = rooms.zones.zones.get(model.name)
+    if known is not None:
+        view.numbers = len(await rooms.zones.members.in_zone(known.number, limit=MOST_FOUND))
+        named = (one.model for one in rooms.zones.memberships.values())
+        view.memberships = sorted(one.name for one in named if model.name in one.zones)
     if not problems and not isinstance(model.shape, UnionModel):
         shape = compile_shape(model)
         view.boxes = shape.boxes()
         view.area_m2 = shape.area_m2 if isinstance(shape, PolygonShape) else None
     return view
+
+
+class PlaceView(BaseModel):
+    """A place in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+@router.get(":place", response_model=PlaceView)
+async def read_place(
+    who: Reader, text: Annotated[str, Query(max_length=100, description='as in "51 30 0N 0 7 12W"')]
+) -> PlaceView:
+    """Degrees from coordinates as people write them, for whom types instead of pointing."""
+    try:
+        latitude, longitude = typed_place(text)
+    except ValueError as error:
+        errors = [FieldError(parameter="text", code="not-a-place", detail=str(error))]
+        raise Problem("invalid-request", errors=errors) from None
+    return PlaceView(latitude=latitude, longitude=longitude)
 
 
 class ContainingView(BaseModel):
@@ -290,7 +365,7 @@ def _imported(edit: Edit[Any]) -> ImportedView:
 
 _ZoneEditing(
     kind_of=lambda rooms: rooms.zone_kinds.zone,
-    model=ZoneDraft,
+    model=ZoneBody,
     name="zone",
     plural="zones",
     read=Permission.ZONES_READ,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from live_store import Database
 from rest_center import RestCenter, rest_center
 
 from restante.access.permissions import OperatorRole
+from restante.api.server import HttpServer
+from restante.api.settings import HttpSettings
 
 CIRCLE = {"kind": "circle", "latitude": 51.5, "longitude": -0.12, "radius_m": 2000}
 OPEN_RING = [[0, 0], [0, 1], [1, 1], [1, 0]]
@@ -203,6 +206,113 @@ def test_an_import_is_all_or_nothing(at_the_door) -> None:
         assert (await http.post("/admin/zones:import?format=kml", content=evil)).status_code == 422
 
     at_the_door(run)
+
+
+def test_zones_are_features_to_whom_accepts_geojson(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        geojson = {"Accept": "application/geo+json"}
+        ring = [[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]
+        feature = {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"name": "field", "tags": ["t"]},
+        }
+        sent = {"Content-Type": "application/geo+json"}
+        made = await http.post("/admin/zones", content=json.dumps(feature), headers=sent)
+        assert made.status_code == 201, made.text
+        await http.post("/admin/zones", json={"name": "round", "shape": CIRCLE})
+        listed = await http.get("/admin/zones?limit=1", headers=geojson)
+        assert listed.headers["content-type"] == "application/geo+json"
+        page = listed.json()
+        assert (page["type"], [one["id"] for one in page["features"]]) == (
+            "FeatureCollection",
+            [made.json()["id"]],
+        )
+        assert page["features"][0]["geometry"] == feature["geometry"]
+        assert page["next_cursor"] in listed.headers["link"]
+        path = f"/admin/zones?circles=polygon&limit=1&cursor={page['next_cursor']}"
+        again = await http.get(path, headers=geojson)
+        assert again.status_code == 400  # a cursor goes on with the same question only
+        outlined = (await http.get("/admin/zones?circles=polygon&q=round", headers=geojson)).json()[
+            "features"
+        ]
+        assert (outlined[0]["geometry"]["type"], outlined[0]["properties"]["radius_m"]) == ("Polygon", 2000)
+        one = await http.get(f"/admin/zones/{made.json()['id']}", headers=geojson)
+        assert (one.json()["properties"]["tags"], one.headers["etag"]) == (["t"], '"1"')
+        feature["properties"] = {"name": "field"}
+        known = {**sent, "If-Match": '"1"'}
+        put = await http.put(f"/admin/zones/{made.json()['id']}", content=json.dumps(feature), headers=known)
+        assert (put.json()["tags"], put.json()["version"]) == ([], 2)
+        point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}}
+        refused = await http.post("/admin/zones", content=json.dumps(point), headers=sent)
+        assert {error["pointer"] for error in refused.json()["errors"]} == {"#/name", "#/shape"}
+
+    at_the_door(run)
+
+
+def test_a_check_of_a_drawing_proposes_and_tells_whom_it_concerns(at_the_door) -> None:
+    async def run(center: RestCenter, http: httpx.AsyncClient) -> None:
+        await http.post("/admin/zones", json={"name": "home", "shape": CIRCLE})
+        await http.post("/admin/zone-policies", json=POLICY)
+        bound = {"name": "everyone", "subject": "*", "zones": ["home"], "policy": "plan"}
+        await http.post("/admin/memberships", json=bound)
+        zones = {"zones": [{"zone": "home", "policy": "plan"}]}
+        await http.put(f"/admin/numbers/{PHONE}/zones", json=zones)
+        bow_tie = polygon([[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]])
+        checked = (await http.post("/admin/zones:validate", json={"name": "home", "shape": bow_tie})).json()
+        assert (checked["valid"], checked["numbers"], checked["memberships"]) == (False, 1, ["everyone"])
+        assert checked["proposal"]["type"] == "MultiPolygon"
+        shape = {"kind": "polygon", "geometry": checked["proposal"]}
+        good = (await http.post("/admin/zones:validate", json={"name": "new", "shape": shape})).json()
+        assert (good["valid"], good["proposal"], good["numbers"], good["memberships"]) == (True, None, 0, [])
+        for text in ("51 30 0N 0 7 12W", "51°30′N, 0°7.2′W", "51.5 -0.12", "51.5, -0.12"):
+            place = (await http.get("/admin/zones:place", params={"text": text})).json()
+            assert place == {"latitude": pytest.approx(51.5), "longitude": pytest.approx(-0.12)}
+        for text in ("", "somewhere", "95 10"):
+            assert (await http.get("/admin/zones:place", params={"text": text})).status_code == 422
+
+    at_the_door(run)
+
+
+def test_a_list_of_cells_tells_how_far_it_is(sqlite_copy: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it still arrives; then the answer, or what ended it."""
+    monkeypatch.setattr("restante.api.admin.locations.PROGRESS_S", 0.02)
+    head, row = b"mcc,mnc,area,cell,lat,lon\n", b"262,2,852,%d,50.17,10.94\n"
+
+    async def upload(center: RestCenter, port: int, pieces: list[bytes]) -> list[dict[str, Any]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /api/v1/admin/cells:import HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n"
+            b"Accept: application/x-ndjson\r\nAuthorization: Bearer %s\r\n\r\n" % center.admin_key.encode()
+        )
+        lines: list[dict[str, Any]] = []
+        for piece in [*pieces, b""]:
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            while True:
+                line = await asyncio.wait_for(reader.readline(), 30)
+                if not line.startswith(b"{"):
+                    continue
+                lines.append(json.loads(line))
+                if lines[-1].get("lines", 999) >= 200 and (piece or "applied" in lines[-1]):
+                    break
+            if "lines" not in lines[-1]:
+                break  # it ended before everything was sent
+        writer.close()
+        return lines
+
+    async def main() -> None:
+        async with rest_center(sqlite_copy.url) as center:
+            server = HttpServer(center.app, HttpSettings(port=0))
+            await server.start()
+            first = head + b"".join(row % number for number in range(250))
+            told = await upload(center, server.port, [first, row % 900])
+            assert any(200 <= one["lines"] <= 250 for one in told[:-1])  # before the rest was sent
+            assert (told[-1]["taken"], told[-1]["applied"]) == (251, True)
+            broken = await upload(center, server.port, [b"mcc,lat\n1,2\n"])
+            assert broken[-1]["code"] == "invalid-request"
+            await server.stop()
+
+    asyncio.run(main())
 
 
 def test_locations_are_told_read_and_forgotten(at_the_door) -> None:

@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 
 from ...access.outgoing import Outgoing, OutgoingFailed, OutgoingRefused
 from ..fix import Fix, Reason
-from ..geometry import EARTH_RADIUS_M, enclosing_circle, in_degrees
+from ..geometry import EARTH_RADIUS_M, enclosing_circle, in_degrees, parse_angle
 from ..locations import LocateFailed
 from ..settings import MlpSettings
 from ..xml_tree import Element, XmlRefused, parse_xml
@@ -243,25 +243,6 @@ def _place_of_coord(coord: Element) -> tuple[float, float] | None:
     if latitude is None or longitude is None or not in_degrees(latitude, longitude):
         return None
     return latitude, longitude
-
-
-_ANGLE = re.compile(
-    r"(?P<sign>[+-]?)(?P<d>[0-9]{1,3}(\.[0-9]+)?)(\s+(?P<m>[0-9]{1,2}(\.[0-9]+)?))?(\s+(?P<s>[0-9]{1,2}(\.[0-9]+)?))?"
-    r"\s*(?P<h>[NSEWnsew]?)"
-)
-
-
-def parse_angle(text: str) -> float | None:
-    """Degrees from "30 16 28.308N", "099 12 15.019W", "27 28 25.00 S" or "45.5"; None if it is none of these."""
-    found = _ANGLE.fullmatch(text.strip())
-    if found is None:
-        return None
-    minutes, seconds = float(found["m"] or 0), float(found["s"] or 0)
-    if minutes >= 60 or seconds >= 60:
-        return None
-    value = float(found["d"]) + minutes / 60 + seconds / 3600
-    negative = (found["sign"] == "-") != (found["h"].upper() in ("S", "W") and bool(found["h"]))
-    return -value if negative else value
 
 
 def _number(text: str) -> float | None:

@@ -62,6 +62,7 @@ from .smsc.recall import Recall
 from .smsc.receipts import Receipts
 from .smsc.recipients import Recipients
 from .smsc.routing import Route, RouteModel, Router
+from .smsc.sandbox import SandboxOutlet
 from .smsc.screening import Screening
 from .smsc.submission import Submission
 from .smsc.upkeep import Upkeep as PathUpkeep
@@ -195,6 +196,7 @@ class Center:
         self.binds = Binds(by_number, long_messages=LongMessages(store), failpoint=self.failpoint)
         store.after_commit(self.binds.flush)  # responses leave before delivery goes on
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
+        self.sandbox = SandboxOutlet(by_number)
         self.router = Router(
             owner_of=lambda number: self.owners.find(number),
             account=self.accounts.get,
@@ -203,6 +205,7 @@ class Center:
             mailbox=self.mailbox,
             own=self.ranges,
             random=random.random,
+            sandbox=self.sandbox,
         )
         self.router.use(self.routes.values())
         self.routes.on_change(lambda _: self.router.use(self.routes.values()))
@@ -236,6 +239,7 @@ class Center:
         )
         self.binds.wake_with(self.delivery.outlet_ready)
         self.mailbox.wake_with(self.delivery.outlet_ready)
+        self.sandbox.wake_with(self.delivery.outlet_ready)
         self.submission = Submission(
             store=store,
             screening=self.screening,

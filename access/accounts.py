@@ -126,6 +126,10 @@ class AccountModel(BaseModel):
         le=86_400,
         description="seconds in which a repeated message gets the first id; 0: off",
     )
+    sandbox: Literal["off", "on", "only"] = Field(
+        default="off",
+        description="numbers that begin with +999 behave as docs/sandbox.md says; only: and it may send to no other",
+    )
     mailbox: bool = Field(
         default=True, description="whether its messages may be kept in a recipient's mailbox"
     )
@@ -168,6 +172,9 @@ class AccountModel(BaseModel):
         return self
 
 
+_SANDBOX = "+999*"  # of `smsc/sandbox.py`
+
+
 def _nobody(number: str) -> bool:
     """Own network of a center that knows no number ranges."""
     return False
@@ -199,6 +206,7 @@ class Account:
         "validity_default_ms",
         "validity_ceiling_ms",
         "duplicate_window_ms",
+        "sandbox",
         "mailbox",
         "trusted_keywords",
         "time_zone",
@@ -245,6 +253,7 @@ class Account:
         self.validity_default_ms = model.validity_default_s * 1000
         self.validity_ceiling_ms = model.validity_ceiling_s * 1000
         self.duplicate_window_ms = model.duplicate_window_s * 1000
+        self.sandbox = model.sandbox
         self.mailbox = model.mailbox
         self.trusted_keywords = model.trusted_keywords or self.role is Role.SWITCH
         self.time_zone = model.time_zone
@@ -294,7 +303,8 @@ class Account:
 
     def _destinations(self, model: AccountModel, own_network: Callable[[str], bool]) -> Callable[[str], bool]:
         if model.destinations is not None:
-            return _table(model.destinations).__contains__
+            tests = () if model.sandbox == "off" else (_SANDBOX,)
+            return _table((*model.destinations, *tests)).__contains__
         if self.role is Role.INTERCONNECT:
             return own_network
         return _table(("*",)).__contains__

@@ -6,6 +6,7 @@ In charge of: the account commands, passwords, keys, binds. Not in charge of: wh
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import Any
 
 import typer
@@ -201,3 +202,35 @@ def unbind(
     with Output(as_json) as out, connect(config_file) as client:
         client.delete(f"/admin/binds/{bind}", reason=reason)
         edited(out, None, f"{bind} is asked to leave")
+
+
+class SandboxMode(StrEnum):
+    """What an account may do with the test numbers."""
+
+    OFF = "off"
+    ON = "on"
+    ONLY = "only"
+
+
+@app.command("sandbox")
+def sandbox(
+    system_id: str = typer.Argument("", metavar="[SYSTEM_ID]", help="Without it the numbers are listed."),
+    mode: SandboxMode = typer.Argument(SandboxMode.ON, help="on, off, or only: it may send nowhere else."),
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the numbers that behave as they say, or open and close them for an account."""
+    with Output(as_json) as out, connect(config_file) as client:
+        if not system_id:
+            found = client.get("/admin/sandbox")
+            if as_json:
+                out.document(found)
+            columns = ["example", "name", "says"]
+            out.table(columns, [[one[name] for name in columns] for one in found["numbers"]])
+            out.line(f"accounts: {', '.join(found['accounts']) or 'none'}")
+            return
+        body = {"sandbox": mode.value}
+        answer = Objects(client, KIND).patch(system_id, body, reason=reason, dry_run=dry_run)
+        edited(out, answer, f"{system_id} has the sandbox {mode.value}")

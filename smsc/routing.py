@@ -4,7 +4,7 @@ In charge of: the routes operators draw, and the ordered list of outlets for one
 (`attempts.py`), or whether the message may be sent at all (`screening.py`).
 
 The order (issue of the main job, section 6):
-1. a receipt goes to its account and nowhere else;
+1. a receipt goes to its account and nowhere else; a test number of an account in the sandbox, to the sandbox;
 2. a number that an account owns goes to that account's binds;
 3. routes: longest prefix first, then lower `priority`, then by weight among equals; what is left is the failover order;
 4. a subscriber of an own number range that no route reaches goes to the mailbox.
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..message import Kind, Message, Role
 from ..outlet import Outlet
+from .sandbox import SandboxOutlet
 
 __all__ = ["Lead", "OwnNumbers", "Route", "RouteModel", "Router", "TargetKind"]
 
@@ -146,6 +147,7 @@ class Router:
         mailbox: Outlet | None,
         own: OwnNumbers,
         random: Callable[[], float],
+        sandbox: SandboxOutlet | None = None,
     ) -> None:
         """Look-ups are functions, so that every edit is live; `random` is in [0, 1) and spreads by weight."""
         self._owner_of = owner_of
@@ -155,6 +157,7 @@ class Router:
         self._mailbox = mailbox
         self._own = own
         self._random = random
+        self._sandbox = sandbox
         self._book = _Book()
 
     def use(self, routes: Iterable[Route]) -> None:
@@ -177,6 +180,10 @@ class Router:
         self, message: Message, ordered: Callable[[Iterable[Route]], Iterable[Route]]
     ) -> Iterable[Lead]:
         """Places to try; `ordered` puts the routes of one prefix into their order."""
+        if self._sandbox is not None and (takes := self._sandbox.takes(message)) is not False:
+            if takes:
+                yield Lead("sandbox", self._sandbox)
+            return
         mailbox = None if message.is_system else self._mailbox
         seen: set[int] = set()
         owner = self._owner_of(message.recipient)

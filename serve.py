@@ -340,7 +340,9 @@ class Center:
             operations=Operations(self.recall, self.store.clock),
             binds=self.binds,
             clock=self.store.clock,
+            throttles=self.throttles,
             store_pending=lambda: self.store.health().pending,
+            store_limit=self.config.store.pending_changes,
         )
         self.store.after_commit(self.listener.resume_paused)
         await self.listener.start()

@@ -40,9 +40,10 @@ from .smpp.events import (
     Unanswered,
     UnbindRequest,
 )
-from .smpp.pdu import DataSm, SubmitSm, Unbind, UnbindResp
+from .smpp.pdu import RESPONSE_OF, DataSm, DataSmResp, SubmitSm, SubmitSmResp, Unbind, UnbindResp
 from .smpp.session import NotAllowed, Session
 from .smpp.states import BOUND, State
+from .smpp.tlv import Tag
 from .submission import Accepted
 from .submission import Refused as NotTaken
 from .tls_door import peer_certificate
@@ -55,6 +56,11 @@ __all__ = ["Connection"]
 _log = structlog.get_logger(__name__)
 
 _pdus = counter("smpp", "refused_pdus", "PDUs the session answered with an error by itself", ("status",))
+
+_VERSION_5_0 = 0x50
+#: Refusals that go away when the peer sends less.
+_SLOW_DOWN = (Status.ESME_RTHROTTLED, Status.ESME_RMSGQFUL)
+OVERLOADED = 100  #: congestion_state of who is over a limit (SMPP 5.0 §4.8.4.18)
 
 _WRITE_HIGH = 256 * 1024  #: octets the transport may hold before a peer counts as slow
 
@@ -78,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session = Session("SMSC", listener.session_settings, listener.now())
         self._blocked_since: float | None = None  # the peer does not read
+        self._large = 0  # octets of TLVs that wait for the next write
         self._reading = True
         self._leaving: Pdu | None = None  # unbind to answer when nothing is pending
         self._binding: asyncio.Task[None] | None = None
@@ -206,7 +213,9 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, pdu: Pdu, answer: Accepted | NotTaken) -> None:
         """The intake has spoken; at once, or after the commit."""
-        if isinstance(answer, Accepted):
+        if self.version >= _VERSION_5_0 and (isinstance(answer, Accepted) or answer.status in _SLOW_DOWN):
+            self._answer_with_congestion(pdu, answer)
+        elif isinstance(answer, Accepted):
             self._session.accept_message(pdu, b"%d" % answer.id)
         elif answer.unknown:  # it may be stored or not: say neither (behaviour.md 10)
             _log.error("answer-withheld", peer=self.peer)
@@ -216,6 +225,19 @@ class Connection(asyncio.Protocol):
         else:
             self._session.refuse(pdu, answer.status)
         self._soil()
+
+    def _answer_with_congestion(self, pdu: Pdu, answer: Accepted | NotTaken) -> None:
+        """A 5.0 peer learns how near it is to being told to wait (SMPP 5.0 §4.8.4.18)."""
+        response = RESPONSE_OF[pdu.command_id]()
+        assert isinstance(response, SubmitSmResp | DataSmResp)
+        state = OVERLOADED
+        if isinstance(answer, Accepted):
+            response.message_id = b"%d" % answer.id
+            state = self._listener.congestion(self.account)
+        else:
+            response.command_status = answer.status
+        response.add_tlv(Tag.congestion_state, state)
+        self._session.respond(pdu, response)
 
     def respond(self, request: Pdu, response: Pdu) -> None:
         """Answer a request with fields."""
@@ -315,12 +337,16 @@ class Connection(asyncio.Protocol):
             context.outlet.not_sendable(context)
             return
         self._soil()
+        self._large += len(pdu.tlvs)
+        if self._large > _WRITE_HIGH:  # long texts: let the transport say when it has enough of them
+            self.flush()
 
     def flush(self) -> None:
         """Write what the session has to say, in one write."""
         if self._transport is None or self._transport.is_closing():
             return
         output = self._session.take_output()
+        self._large = 0
         if output:
             self._transport.write(output)
         if self._leaving is not None:
@@ -340,6 +366,8 @@ class Connection(asyncio.Protocol):
             _log.warning("slow-reader", peer=self.peer, seconds=round(now - self._blocked_since))
             self.abort()
             return
+        if not self._reading:
+            self._session.not_listening(now)
         events = self._session.check_timers(now)
         if events:
             self._dispatch(events)

@@ -37,6 +37,9 @@ Ended = Callable[[MessageState, Outcome | None], None]
 _MOST_WATCHED_BEYOND = 10_000  #: forwarded messages in transaction mode whose end somebody waits for
 
 
+_LEAST_SWEPT = 1000  #: timers that are not worth a sweep
+
+
 class Desk:
     """The work of one node. Every method runs on the event loop and returns at once."""
 
@@ -56,6 +59,7 @@ class Desk:
         self._watched_beyond: OrderedDict[int, Ended] = OrderedDict()  # of forwarded messages
         self._timers: list[tuple[int, int, Lane]] = []  # (when, serial, lane)
         self._serial = 0
+        self._swept_at = _LEAST_SWEPT  # timers at which dead ones are dropped
         self._news = asyncio.Event()
         self.paused = False
         self.suspicious = False
@@ -241,8 +245,21 @@ class Desk:
             lane.alarm = at
             self._serial += 1
             heapq.heappush(self._timers, (at, self._serial, lane))
+            if len(self._timers) >= self._swept_at:
+                self._sweep_timers()
             if self._timers[0][1] == self._serial:
                 self.nudge()
+
+    def _sweep_timers(self) -> None:
+        """Drop timers that mean nothing any more. Whoever waits for a moment sets one at the end of its validity
+        period, days ahead: without this the heap would hold everything that ever waited in that time."""
+        self._timers = [
+            (at, serial, lane)
+            for at, serial, lane in self._timers
+            if lane.alarm == at and self.lanes.get(lane.recipient) is lane
+        ]
+        heapq.heapify(self._timers)
+        self._swept_at = max(_LEAST_SWEPT, 2 * len(self._timers))
 
     def ripe(self, now: int) -> Iterator[Lane]:
         """Lanes whose timers have come; whoever asks looks for what expired there, and advances them."""

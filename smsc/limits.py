@@ -56,6 +56,10 @@ class TokenBucket:
         self._full_at = full_at + self._interval
         return 0
 
+    def used(self, now: int) -> float:
+        """How much of the bucket is gone: 0 when full, 1 when the next message would be refused."""
+        return min(max(self._full_at - now, 0) / (self._tolerance + self._interval), 1.0)
+
     def adopt(self, other: TokenBucket) -> None:
         """Take over what `other` gave out: an edited limit is no fresh start, and an old debt no longer sentence than
         an empty bucket."""
@@ -76,6 +80,10 @@ class Throttle:
         """Ask for one message at `now` (monotonic ns): 0: go on, else wait so many ns (ESME_RTHROTTLED)."""
         bucket = self._bucket
         return 0 if bucket is None else bucket.take(now, continuing)
+
+    def used(self, now: int) -> float:
+        """How much of the burst is used up at `now`: 0 to 1; 0 without a limit."""
+        return 0.0 if self._bucket is None else self._bucket.used(now)
 
     def change(self, throughput: float | None, burst: int) -> None:
         """Follow an edit of the account. What was taken stays taken."""

@@ -23,6 +23,7 @@ from ..metrics import counter, gauge
 from ..store.clock import Clock
 from .binds import Binds
 from .connection import Connection
+from .limits import Throttles
 from .operations import Operations
 from .smpp.codec import Pdu
 from .smpp.command_id import CommandId
@@ -87,9 +88,10 @@ class ListenerSettings(BaseModel):
         default=30, ge=1, description="seconds a peer may leave what we wrote unread"
     )
     pending_limit: int = Field(
-        default=20_000,
+        default=10_000,
         ge=100,
-        description="messages waiting for the disk, over all binds, at which we stop reading",
+        description="messages waiting for the disk, over all binds, at which we stop reading; at most half of "
+        "store.pending_changes, so that peers are slowed down before they are refused",
     )
     tls: TlsSettings = Field(default_factory=TlsSettings)
 
@@ -133,10 +135,13 @@ class Listener:
         operations: Operations,
         binds: Binds,
         clock: Clock,
+        throttles: Throttles,
         store_pending: Callable[[], int],
+        store_limit: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`store_pending`: changes that wait for a commit; `now`: monotonic seconds."""
+        """`store_pending`: changes that wait for a commit; at `store_limit` of them the store refuses messages; `now`:
+        monotonic seconds."""
         self.settings = settings
         self.accounts = accounts
         self.submission = submission
@@ -152,7 +157,9 @@ class Listener:
             inactivity_timer=settings.inactivity_timer_s,
         )
         self._password_is_right = password_is_right
+        self._throttles = throttles
         self._store_pending = store_pending
+        self._pending_limit = max(min(settings.pending_limit, store_limit // 2), 1)
         self._server: asyncio.Server | None = None
         self._tls = (
             TlsDoor(
@@ -272,7 +279,14 @@ class Listener:
 
     def overloaded(self) -> bool:
         """True when so much waits for the disk that reading on would only make it wait longer."""
-        return self._store_pending() >= self.settings.pending_limit
+        return self._store_pending() >= self._pending_limit
+
+    def congestion(self, account: Account) -> int:
+        """How near an account is to being slowed down, 0 to 99 (SMPP 5.0 §4.8.4.18): the fuller of what it may submit
+        in a burst and of what may wait for the disk. Its window is left out: a peer knows what it has unanswered."""
+        waiting = self._store_pending() / self._pending_limit
+        used = self._throttles.of(account).used(int(self.now() * 1_000_000_000))
+        return min(int(100 * max(waiting, used)), 99)
 
     def wait_for_room(self, connection: Connection) -> None:
         """Read from this connection again when there is room."""
@@ -280,7 +294,7 @@ class Listener:
 
     def resume_paused(self) -> None:
         """Called after each commit and by the clock."""
-        if self._paused and self._store_pending() < self.settings.pending_limit // 2:
+        if self._paused and self._store_pending() <= self._pending_limit // 2:
             paused, self._paused = self._paused, set()
             for connection in paused:
                 connection.resume_reading()

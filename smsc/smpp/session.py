@@ -531,6 +531,12 @@ class Session:
             self._inactive_told = True
             events.append(Inactive())
 
+    def not_listening(self, now: float) -> None:
+        """We did not read since then: the peer's silence proves nothing, and what it began may be whole by now."""
+        self.last_received = self._buffer_since = now
+        if self._enquire_deadline is not None:
+            self._enquire_deadline = now + self.settings.response_timer
+
     def connection_lost(self) -> list[Event]:
         """The connection ended: what will never be answered. Afterwards nothing more comes of this session."""
         self._gone = True

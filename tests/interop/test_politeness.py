@@ -26,6 +26,7 @@ from restante.smsc.smpp import pdu
 from restante.smsc.smpp.codec import Pdu
 from restante.smsc.smpp.command_id import CommandId
 from restante.smsc.smpp.command_status import CommandStatus as Status
+from restante.smsc.smpp.tlv import Tag
 
 pytestmark = pytest.mark.xdist_group("politeness")
 
@@ -438,3 +439,98 @@ def test_mutations_get_an_answer_or_a_close(center: RunningCenter, cap: Cap) -> 
     assert ends["lived"] > ends["closed"] > 0
     still_serves(center)
     assert not [line for line in center.lines if "Traceback" in line]
+
+
+# -------------------------------------------------------------------------------------------------- a bad crowd
+
+
+def bind_as(one: Peer, system_id: str, version: int) -> None:
+    request = pdu.BindTransceiver(
+        system_id=system_id.encode(), password=PASSWORD.encode(), interface_version=version, sequence_number=1
+    )
+    answer = one.ask(request)
+    assert answer is not None
+    assert answer.command_status == 0
+
+
+def test_a_5_0_peer_learns_how_near_it_is_to_being_throttled(center: RunningCenter) -> None:
+    center.add_account("modern", PASSWORD, sources=["*"], throughput=0.05, burst=4)
+    with peer(center.smpp_port) as esme:
+        bind_as(esme, "modern", 0x50)
+        answers = [esme.ask(submit_sm(number)) for number in range(2, 7)]
+    told = [(one.command_status, one.get_tlv_int(Tag.congestion_state)) for one in answers if one is not None]
+    assert [status for status, _ in told] == [0, 0, 0, 0, Status.ESME_RTHROTTLED]
+    states = [state or 0 for _, state in told]
+    assert states == sorted(states)
+    assert states[0] >= 20
+    assert states[3:] == [99, 100]
+    with peer(center.smpp_port, "app", PASSWORD) as older:
+        answer = older.ask(submit_sm(2))
+        assert answer is not None
+        assert answer.get_tlv(Tag.congestion_state) is None
+
+
+def crowd(center: RunningCenter, stack: contextlib.ExitStack) -> None:
+    """A hundred who are silent, slow, or take and never answer."""
+    port = center.smpp_port
+    for _ in range(25):  # says nothing at all
+        stack.enter_context(peer(port, address="127.0.0.4"))
+    for _ in range(25):  # stops in the middle of a PDU
+        stack.enter_context(peer(port, "idle", PASSWORD, address="127.0.0.5")).send(
+            submit_sm(2).encode()[:30]
+        )
+    for _ in range(25):  # is handed messages and never answers
+        stack.enter_context(peer(port, "deaf", PASSWORD, address="127.0.0.6"))
+    for _ in range(25):  # asks much, and reads nothing
+        greedy = stack.enter_context(peer(port, "greedy", PASSWORD, address="127.0.0.7", receive_buffer=4096))
+        greedy.socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            greedy.socket.send(pdu.EnquireLink(sequence_number=3).encode() * 20_000)
+
+
+def test_a_hundred_slow_or_silent_clients_change_nothing_for_the_others(center: RunningCenter) -> None:
+    for name in ("idle", "greedy"):
+        center.add_account(name, PASSWORD, sources=["*"], max_binds=25)
+    center.add_account("deaf", PASSWORD, numbers=["99900"], max_binds=25)
+    center.add_account("keen", PASSWORD, numbers=["99901"], sources=["*"])
+    with peer(center.smpp_port, "keen", PASSWORD) as keen, contextlib.ExitStack() as stack:
+
+        def cycles(number: int) -> tuple[float, float]:
+            """Submit, response, delivery to itself, again and again: cycles a second and the slowest one."""
+            began, slowest = time.monotonic(), 0.0
+            for sequence in range(2, number + 2):
+                before = time.monotonic()
+                request = submit_sm(sequence)
+                request.destination_addr = b"99901"
+                keen.send(request)
+                wanted = {"SubmitSmResp", "DeliverSm"}
+                while wanted:
+                    got = keen.read()
+                    assert got is not None
+                    wanted.discard(type(got).__name__)
+                    if isinstance(got, pdu.DeliverSm):
+                        keen.send(pdu.DeliverSmResp(sequence_number=got.sequence_number))
+                    elif isinstance(got, pdu.EnquireLink):
+                        keen.send(pdu.EnquireLinkResp(sequence_number=got.sequence_number))
+                slowest = max(slowest, time.monotonic() - before)
+            return number / (time.monotonic() - began), slowest
+
+        cycles(20)
+        calm, calm_slowest = cycles(150)
+        crowd(center, stack)
+        for sequence in range(2, 1502):  # fills 25 windows of 50, and a queue behind them
+            request = submit_sm(sequence)
+            request.destination_addr = b"99900"
+            answer = keen.ask(request)
+            assert isinstance(answer, pdu.SubmitSmResp), answer
+        before = resident_kib(center)
+        rate, slowest = cycles(150)
+        grown = resident_kib(center) - before
+    sys.stdout.write(
+        f"{calm:.0f} cycles/s, slowest {calm_slowest * 1000:.0f} ms alone; "
+        f"{rate:.0f}/s, slowest {slowest * 1000:.0f} ms "
+        f"beside a hundred bad clients; grown by {grown} KiB\n"
+    )
+    assert rate * 5 > calm
+    assert slowest < 5
+    assert grown < 20_000

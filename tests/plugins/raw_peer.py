@@ -31,6 +31,7 @@ class Peer:
         self.socket = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(PATIENCE_S)
         if ":" not in to:
             self.socket.bind((address, 0))

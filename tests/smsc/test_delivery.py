@@ -417,3 +417,25 @@ def test_outcome_classes_without_an_error_are_system_failures(on_path):
         assert (await path.queue())[id]["attempts"] == 1
 
     on_path(test)
+
+
+def test_timers_of_those_who_waited_a_moment_do_not_pile_up(on_path, monkeypatch: pytest.MonkeyPatch):
+    """Each waits for room in a window, so each sets a timer at the end of its validity, two days ahead."""
+    monkeypatch.setattr("restante.smsc.desk._LEAST_SWEPT", 20)
+
+    async def test(path: Path) -> None:
+        path.switch.window = 1
+        path.switch.says = lambda attempt: None
+        desk = path.delivery._desk
+        for number in range(150):
+            await path.submit(to=f"+4477009{number:05}")
+            if number:
+                assert len(desk.lanes) == 2
+                path.switch.answer()
+                await path.settle()
+        assert len(desk._timers) <= 20
+        path.switch.answer()
+        await path.settle()
+        assert desk.lanes == {}
+
+    on_path(test)

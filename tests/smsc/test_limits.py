@@ -116,3 +116,19 @@ def test_it_costs_next_to_nothing() -> None:
     for now in range(0, 1_000_000_000, 10_000):
         throttle.take(now)
     assert (time.process_time() - started) / 100_000 < 5e-6  # about 0.2 µs; the cap is for loaded machines
+
+
+def test_how_much_is_used_up() -> None:
+    bucket = TokenBucket(10, 4)
+    now = 5 * S
+    assert bucket.used(now) == 0
+    seen = []
+    while bucket.take(now) == 0:
+        seen.append(round(bucket.used(now), 3))
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+    assert bucket.used(now + S // 5) == pytest.approx(0.5)
+    assert bucket.used(now + S) == 0
+    assert Throttle(None, 1).used(now) == 0
+    throttle = Throttle(1, 1)
+    throttle.take(now)
+    assert throttle.used(now) == 1.0

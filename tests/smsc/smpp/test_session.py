@@ -391,3 +391,28 @@ def test_sequence_numbers_wrap_and_skip_those_in_use() -> None:
     assert numbers == [0x7FFFFFFE, 0x7FFFFFFF, 1, 2]
     session._next_sequence = 0x7FFFFFFF
     assert session.send_request(p.DeliverSm(), 0.0) == 3
+
+
+def test_silence_proves_nothing_while_we_do_not_read() -> None:
+    settings = SessionSettings(enquire_link_timer=10.0, response_timer=5.0, pdu_read_timer=7.0)
+    session = bound(settings=settings)
+    half = p.EnquireLink(sequence_number=3).encode()[:10]
+    session.feed(half, 1.0)
+    for now in range(2, 100):
+        session.not_listening(float(now))
+        assert session.check_timers(float(now)) == []
+    assert session.take_output() == b""
+    assert session.check_timers(105.0) == []  # we read again: now it counts
+    (event,) = session.check_timers(106.1)
+    assert isinstance(event, ev.Fatal)
+    assert event.reason == "PDU incomplete"
+
+
+def test_an_enquire_link_that_waits_is_given_its_time_again() -> None:
+    session = bound(settings=SessionSettings(enquire_link_timer=10.0, response_timer=5.0))
+    assert session.check_timers(11.0) == []
+    assert isinstance(answer(session), p.EnquireLink)
+    session.not_listening(15.9)
+    assert session.check_timers(20.0) == []
+    (event,) = session.check_timers(21.0)
+    assert isinstance(event, ev.Fatal)

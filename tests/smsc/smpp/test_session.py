@@ -10,6 +10,7 @@ from restante.smsc.smpp import events as ev
 from restante.smsc.smpp import pdu as p
 from restante.smsc.smpp.command_status import CommandStatus as S
 from restante.smsc.smpp.session import NotAllowed, Session
+from restante.smsc.smpp.session_settings import SessionSettings
 from restante.smsc.smpp.states import State
 from restante.smsc.smpp.tlv import Tag
 

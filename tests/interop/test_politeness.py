@@ -1,4 +1,7 @@
-"""Manners over real TCP: whatever a peer does, it gets an answer or a close, and nobody else notices."""
+"""Manners over real TCP: whatever a peer does, it gets an answer or a close, and nobody else notices.
+
+Long because every case wants the same center, one that loses patience soon, and it takes seconds to start.
+"""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ from .registry.versioned import ObjectKind, Stored, View
 from .smsc.binds import Binds
 from .smsc.delivery import Delivery
 from .smsc.holding import Holding
+from .smsc.identity import Identity
 from .smsc.limits import Throttles
 from .smsc.listener import Listener
 from .smsc.long_messages import LongMessages
@@ -167,6 +168,8 @@ class Center:
         self.zone_memberships = registry.register(self.zone_kinds.membership)
         await registry.open()
         self.owners = owner_table(self.accounts.values())
+        self.identity = Identity()
+        self.identity.use(self.accounts.values())
         self.ranges.use(self.live_ranges.values())
         self.accounts.on_change(self._accounts_changed)
         self.live_ranges.on_change(lambda _: self.ranges.use(self.live_ranges.values()))
@@ -174,6 +177,7 @@ class Center:
 
     def _accounts_changed(self, changes: Sequence[Changed[Account]]) -> None:
         self.owners = owner_table(self.accounts.values())
+        self.identity.use(self.accounts.values())
         for change in changes:
             if change.after is None:
                 self.throttles.forget(change.number)
@@ -343,6 +347,7 @@ class Center:
             throttles=self.throttles,
             store_pending=lambda: self.store.health().pending,
             store_limit=self.config.store.pending_changes,
+            identity=self.identity,
         )
         self.store.after_commit(self.listener.resume_paused)
         await self.listener.start()

@@ -20,7 +20,7 @@ from ..message import Role
 from .certificates import CertificateRule
 from .numbers import EgressRules, NumberRule, NumberRules, PrefixTable
 
-__all__ = ["Account", "AccountModel", "account_warnings", "owner_table"]
+__all__ = ["Account", "AccountModel", "SwitchTlvs", "account_warnings", "owner_table"]
 
 BindType = Literal["tx", "rx", "trx"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -32,6 +32,51 @@ def _network(text: str) -> str:
 
 
 Cidr = Annotated[str, AfterValidator(_network)]
+
+
+#: source_node_id and source_network_id (SMPP 5.0 §4.8)
+_STANDARD_TAGS = (0x060F, 0x060D)
+#: Tags that vendors may use as they like (SMPP 3.4 §5.3.1).
+_VENDOR_TAGS = range(0x1400, 0x4000)
+
+
+def _naming_tag(tag: int) -> int:
+    if tag not in _STANDARD_TAGS and tag not in _VENDOR_TAGS:
+        raise ValueError(
+            "a tag is source_node_id (1551), source_network_id (1549), or a vendor's, 5120 to 16383"
+        )
+    return tag
+
+
+NamingTag = Annotated[int, AfterValidator(_naming_tag)]
+
+
+class SwitchTlvs(BaseModel):
+    """The optional parameters in which a gateway names the switch that a message came through."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node: NamingTag = Field(default=0x060F, description="tag of the switch; 1551 is source_node_id")
+    network: NamingTag | None = Field(
+        default=None,
+        description="tag of the switch's network, written before node ids; 1549: source_network_id",
+    )
+    imsi: NamingTag | None = Field(default=None, description="tag of the sender's IMSI, in digits")
+    type: Literal["node_id", "e164_gt", "ipa_name", "diameter_host", "sip_host"] = Field(
+        default="node_id", description="what the switch is named by"
+    )
+
+    @property
+    def tags(self) -> frozenset[int]:
+        """Every tag it uses."""
+        return frozenset(tag for tag in (self.node, self.network, self.imsi) if tag is not None)
+
+    @model_validator(mode="after")
+    def _tags_differ(self) -> SwitchTlvs:
+        given = [tag for tag in (self.node, self.network, self.imsi) if tag is not None]
+        if len(set(given)) != len(given):
+            raise ValueError("node, network and imsi need tags of their own")
+        return self
 
 
 class AccountModel(BaseModel):
@@ -143,6 +188,13 @@ class AccountModel(BaseModel):
         description="numbers of which it may ask whether they are in an area (CAMARA); empty: none",
     )
 
+    # --- where its messages come from
+    switch_tlvs: SwitchTlvs | None = Field(
+        default=None,
+        description="role switch: how it names the switch a message came through, and is believed; "
+        "null: it is that switch itself, and what it names is stripped",
+    )
+
     # --- receipts
     time_zone: str = Field(default="UTC", description="IANA name; dates in receipts are written in it")
     receipt_format: Literal["text+tlvs", "text", "tlvs"] = Field(
@@ -164,6 +216,12 @@ class AccountModel(BaseModel):
         except (ValueError, OSError, KeyError) as error:
             raise ValueError("not the name of a time zone") from error
         return name
+
+    @model_validator(mode="after")
+    def _only_switches_name_switches(self) -> AccountModel:
+        if self.switch_tlvs is not None and self.role is not Role.SWITCH:
+            raise ValueError("switch_tlvs is for accounts of role switch")
+        return self
 
     @model_validator(mode="after")
     def _validity_fits(self) -> AccountModel:
@@ -209,6 +267,7 @@ class Account:
         "sandbox",
         "mailbox",
         "trusted_keywords",
+        "switch_tlvs",
         "time_zone",
         "receipt_format",
         "receipt_at",
@@ -256,6 +315,7 @@ class Account:
         self.sandbox = model.sandbox
         self.mailbox = model.mailbox
         self.trusted_keywords = model.trusted_keywords or self.role is Role.SWITCH
+        self.switch_tlvs = model.switch_tlvs
         self.time_zone = model.time_zone
         self.receipt_format = model.receipt_format
         self.receipt_at = model.receipt_at
@@ -287,6 +347,11 @@ class Account:
         if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
             found = found.ipv4_mapped
         return any(found in network for network in self._networks)
+
+    @property
+    def is_tied(self) -> bool:
+        """True if its name belongs to some source addresses or client certificates."""
+        return bool(self._networks or self.certificates)
 
     def __repr__(self) -> str:
         """Name it, for logs."""

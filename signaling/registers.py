@@ -48,6 +48,8 @@ class AddressType(StrEnum):
     DIAMETER_HOST = "diameter_host"
     SIP_HOST = "sip_host"
     IP = "ip"
+    NODE_ID = "node_id"  #: SMPP 5.0 source_node_id, "network/" before it if the network was named
+    SMPP_ACCOUNT = "smpp_account"  #: system_id of a switch that is itself the peer
 
 
 class ServedBy(StrEnum):

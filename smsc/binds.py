@@ -76,6 +76,7 @@ class Bind(Protocol):
     bind_type: str  #: "tx", "rx", "trx"
     version: int  #: interface_version of the peer
     peer: str  #: "address:port"
+    address: str  #: IP address of the peer
     bound_at: int  #: UTC epoch milliseconds
 
     def can_send(self) -> bool:

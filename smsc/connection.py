@@ -202,7 +202,10 @@ class Connection(asyncio.Protocol):
         except BadField as error:
             self.refuse(pdu, error.status)
             return
-        self._listener.submission.submit(draft, self._account(), self._ingress, partial(self._answered, pdu))
+        account, ingress = self._account(), self._ingress
+        if draft.tlvs:
+            ingress = self._listener.identity.settle(draft, account, ingress)
+        self._listener.submission.submit(draft, account, ingress, partial(self._answered, pdu))
 
     def _account(self) -> Account:
         """The account as it is now; edits count at once."""

@@ -18,12 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..access.accounts import Account, AccountModel
 from ..access.certificates import satisfies
-from ..message import Ingress
+from ..message import Ingress, Role
 from ..metrics import counter, gauge
 from ..store.clock import Clock
 from .binds import Binds
 from .connection import Connection
 from .limits import Throttles
+from .identity import Identity, trusted_name
 from .operations import Operations
 from .smpp.codec import Pdu
 from .smpp.command_id import CommandId
@@ -40,6 +41,10 @@ _log = structlog.get_logger(__name__)
 
 _connections = gauge("smpp", "connections", "Open connections of ESMEs")
 _bind_answers = counter("smpp", "bind_answers", "Answers to bind requests", ("status",))
+
+_name_collisions = counter(
+    "smpp", "name_collisions", "Binds refused because a connected switch has that name"
+)
 
 _TICK_S = 0.5
 _BIND_TYPES = {
@@ -138,6 +143,7 @@ class Listener:
         throttles: Throttles,
         store_pending: Callable[[], int],
         store_limit: int,
+        identity: Identity | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`store_pending`: changes that wait for a commit; at `store_limit` of them the store refuses messages; `now`:
@@ -148,6 +154,7 @@ class Listener:
         self.operations = operations
         self.binds = binds
         self.clock = clock
+        self.identity = identity or Identity()
         self.now = now
         self.nobody = Account(0, AccountModel(system_id="nobody"))
         self.session_settings = SessionSettings(
@@ -324,7 +331,27 @@ class Listener:
             return "suspended"
         if _BIND_TYPES[CommandId(pdu.command_id)] not in account.bind_types:
             return "bind-type"
+        if self._collides(account, connection):
+            return "name-collision"
         return "" if self.binds.has_room(account) else "too-many-binds"
+
+    def _collides(self, account: Account, connection: Connection) -> bool:
+        """Whether somebody elsewhere has a switch's name already. Where a name belongs to addresses, these decide."""
+        if account.role is not Role.SWITCH or account.is_tied:
+            return False
+        elsewhere = [
+            bind.peer for bind in self.binds.of(account.number) if bind.address != connection.address
+        ]
+        if elsewhere:
+            _name_collisions.inc()
+            _log.error(
+                "switch-name-collision",
+                alarm=True,
+                name=account.system_id,
+                peer=connection.peer,
+                connected=elsewhere[0],
+            )
+        return bool(elsewhere)
 
     def bound(self, connection: Connection, pdu: Pdu, session: Session) -> None:
         """Answer a bind positively and take the connection in."""
@@ -340,6 +367,7 @@ class Listener:
             peer=connection.peer,
             authenticated="certificate" if account.certificates else "password",
             version=pdu.interface_version,
+            trusted=trusted_name(account),
         )
         connection.become(account, bind_type, self.binds.next_number(), ingress, self.clock.now_ms())
         response = response_to(pdu)

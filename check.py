@@ -9,7 +9,7 @@ Order and strength: behaviour.md 4.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Protocol
@@ -56,8 +56,12 @@ class Verdict:
     public: str = ""  #: text for the peer
     evidence: Evidence = field(default_factory=dict[str, object])
     enforced: bool = True  #: False: monitor mode; recorded, never counts
-    until: int = 0  #: HOLD: UTC epoch milliseconds of the next decision; 0: until released
+    until: int = 0  #: HOLD, QUARANTINE: UTC epoch milliseconds of the next decision; 0: until released
     pending: bool = False  #: HOLD at submit: the check owes its answer, before the first attempt
+    tlvs: bytes = b""  #: FLAG at submit: optional parameters that the message has from here on
+    #: At submit: called once with the message and the status it was answered with, 0 if it was accepted. A message
+    #: that was stored has its id then, and is on disk.
+    answered: Callable[[Message, int], None] | None = None
     veiled: bool = False  #: REJECT: the message goes the way of an absent recipient's, so that nobody notices
 
     @property

@@ -30,7 +30,7 @@ from .access.credentials import CredentialSettings
 from .access.one_time_codes import CodeSettings
 from .access.sessions import SessionSettings
 from .access.subscriber import SubscriberSettings
-from .antispoof.settings import SourcesSettings
+from .antispoof.settings import SourcesSettings, SpoofSettings
 from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
 from .smsc.delivery import DeliverySettings
@@ -80,6 +80,7 @@ class Config(BaseModel):
     sessions: SessionSettings = Field(default_factory=SessionSettings)
     one_time_codes: CodeSettings = Field(default_factory=CodeSettings)
     zones: ZonesSettings = Field(default_factory=ZonesSettings)
+    antispoof: SpoofSettings = Field(default_factory=SpoofSettings)
     affiliations: SourcesSettings = Field(default_factory=SourcesSettings)
 
 

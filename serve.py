@@ -32,6 +32,10 @@ from .access.sealing import KeyRing
 from .access.sessions import Sessions
 from .access.subscriber import Subscriber
 from .access.subscribers import Subscribers
+from .antispoof.check import SpoofCheck
+from .antispoof.kinds import SpoofKinds
+from .antispoof.room import Live as SpoofLive
+from .antispoof.room import SpoofRoom
 from .antispoof.sources import Sources
 from .api.app import create_app, create_ops_app
 from .api.rooms import ConfigValue, Rooms
@@ -166,9 +170,11 @@ class Center:
         self.live_zones = registry.register(self.zone_kinds.zone)
         self.zone_policies = registry.register(self.zone_kinds.policy)
         self.zone_memberships = registry.register(self.zone_kinds.membership)
+        self.spoof_kinds = SpoofKinds()
+        self.spoof_live = SpoofLive.of(registry, self.spoof_kinds)
         await registry.open()
         self.owners = owner_table(self.accounts.values())
-        self.identity = Identity()
+        self.identity = Identity([self.config.antispoof.verdict_tag])
         self.identity.use(self.accounts.values())
         self.ranges.use(self.live_ranges.values())
         self.accounts.on_change(self._accounts_changed)
@@ -178,6 +184,7 @@ class Center:
     def _accounts_changed(self, changes: Sequence[Changed[Account]]) -> None:
         self.owners = owner_table(self.accounts.values())
         self.identity.use(self.accounts.values())
+        self.spoof.check.forget()
         for change in changes:
             if change.after is None:
                 self.throttles.forget(change.number)
@@ -213,9 +220,12 @@ class Center:
         )
         self.router.use(self.routes.values())
         self.routes.on_change(lambda _: self.router.use(self.routes.values()))
+        self._make_spoof()
         self._make_zones()
         # The order of behaviour.md 4; one line a policy.
-        self.screening = Screening([AddressPermission(by_number), *self._zone_checks()])
+        self.screening = Screening(
+            [AddressPermission(by_number), *self._spoof_checks(), *self._zone_checks()]
+        )
         self.receipts = Receipts(
             accounts=by_number, next_id=store.next_id, epoch=lambda: store.epoch, node=store.node
         )
@@ -253,6 +263,22 @@ class Center:
             settings=config.submission,
         )
         self._make_boxes()
+
+    def _make_spoof(self) -> None:
+        """Anti-spoofing: what is asked about every message that comes in."""
+        self.spoof = SpoofRoom(
+            store=self.store,
+            settings=self.config.antispoof,
+            live=self.spoof_live,
+            ranges=self.ranges,
+            accounts=self.accounts.by_number,
+            affiliations=self.affiliations,
+            revision=lambda: self.registry.revision,
+            master_key=self._ring.master,
+        )
+
+    def _spoof_checks(self) -> Iterable[SpoofCheck]:
+        return [self.spoof.check] if self.config.antispoof.enabled else []
 
     def _make_zones(self) -> None:
         """Home zones: what is asked about every message, and who waits to come home."""
@@ -322,6 +348,8 @@ class Center:
         self._end.push_async_callback(self.box_live.close)
         self._end.push_async_callback(self.screening.close)
         await self.recipients.open()
+        await self.spoof.open()
+        self._end.push_async_callback(self.spoof.close)
         await self.zones.open()
         self._end.push_async_callback(self.zones.close)
         self.store.on_life(self._life)
@@ -389,6 +417,9 @@ class Center:
             subscribers=self.subscribers,
             zones=self.zones,
             zone_kinds=self.zone_kinds,
+            spoof=self.spoof,
+            spoof_kinds=self.spoof_kinds,
+            quarantine=self.spoof.quarantine(self.holding),
             certificates=self.certificates,
             config=self._effective,
         )

@@ -43,6 +43,9 @@ class Permission(StrEnum):
     ZONES_WRITE = "zones.write"
     LOCATIONS_READ = "locations.read"  #: where somebody is; each use is audited
     LOCATIONS_WRITE = "locations.write"  #: tell where somebody is; lists of cells
+    SPOOF_READ = "spoof.read"  #: switches, policies, verdicts and their evidence, quarantine
+    SPOOF_WRITE = "spoof.write"  #: switches, networks, rules, exemptions, policies
+    SPOOF_REVIEW = "spoof.review"  #: decide about quarantined messages; judge verdicts
     DEFINITIONS_READ = "definitions.read"
     DEFINITIONS_WRITE = "definitions.write"  #: replaces every object at once
 
@@ -70,6 +73,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.RANGES_READ,
                 _P.SUBSCRIBERS_READ,
                 _P.ZONES_READ,
+                _P.SPOOF_READ,
             }
         ),
     ),
@@ -83,6 +87,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.RANGES_WRITE,
                 _P.SUBSCRIBERS_WRITE,
                 _P.ZONES_WRITE,
+                _P.SPOOF_WRITE,
                 _P.LOCATIONS_WRITE,
                 _P.BINDS_WRITE,
                 _P.DEFINITIONS_READ,
@@ -94,7 +99,14 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
     (
         OperatorRole.SECURITY,
         frozenset(
-            {_P.AUDIT_READ, _P.OPERATORS_READ, _P.SESSIONS_WRITE, _P.CREDENTIALS_WRITE, _P.LOCATIONS_READ}
+            {
+                _P.AUDIT_READ,
+                _P.OPERATORS_READ,
+                _P.SESSIONS_WRITE,
+                _P.CREDENTIALS_WRITE,
+                _P.LOCATIONS_READ,
+                _P.SPOOF_REVIEW,
+            }
         ),
     ),
     (OperatorRole.ADMIN, frozenset({_P.OPERATORS_WRITE, _P.DEFINITIONS_WRITE})),

@@ -24,6 +24,7 @@ ROOMS = (
     "restante.access.subscriber_tables",
     "restante.mailbox.tables",
     "restante.zones.tables",
+    "restante.antispoof.tables",
     "restante.api.tables",
 )
 

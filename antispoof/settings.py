@@ -1,7 +1,7 @@
 """What can be set about anti-spoofing and about the registers that it asks.
 
-In charge of: [affiliations] of restante.toml. Not in charge of: switches, networks and policies, which operators edit
-while the center runs.
+In charge of: [antispoof] and [affiliations] of restante.toml. Not in charge of: switches, networks and policies, which
+operators edit while the center runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = [
     "RangeSettings",
     "SourceName",
     "SourcesSettings",
+    "SpoofSettings",
     "TableSettings",
 ]
 
@@ -90,3 +91,29 @@ class SourcesSettings(AffiliationSettings):
     table: TableSettings = TableSettings()
     osmo_hlr: OsmoHlrSettings = OsmoHlrSettings()
     http: HttpSourceSettings = HttpSourceSettings()
+
+
+class SpoofSettings(BaseModel):
+    """Settings of anti-spoofing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(default=True, description="false: no message is looked at")
+    deadline_ms: int = Field(
+        default=300, ge=10, le=4000, description="milliseconds that a message waits for registers, all in all"
+    )
+    verdict_tag: int = Field(
+        default=0x1552,
+        ge=0x1400,
+        le=0x3FFF,
+        description="optional parameter in which flagged messages say their verdict; nobody else may send it",
+    )
+    remembered: int = Field(
+        default=100_000, ge=100, le=10_000_000, description="senders whose last verdict is kept in memory"
+    )
+    multipart_s: int = Field(
+        default=60, ge=1, le=3600, description="seconds a verdict holds for the other parts of a message"
+    )
+    evidence_days: int = Field(
+        default=365, ge=0, le=3650, description="days that evidence is kept; 0: for ever"
+    )

@@ -36,7 +36,9 @@ from .admin import (
     routes,
     sandbox,
     sessions,
+    spoof,
     subscribers,
+    verdicts,
     zones,
 )
 from .admin import messages as admin_messages
@@ -99,10 +101,19 @@ ADMIN = (
     zones,
     locations,
     decisions,
+    spoof,
+    verdicts,
 )
 
 #: Routers of the same files that stand under a path of their own.
-BESIDE = (zones.policies, zones.memberships, locations.cells, locations.numbers, locations.groups)
+BESIDE = (
+    zones.policies,
+    zones.memberships,
+    locations.cells,
+    locations.numbers,
+    locations.groups,
+    *spoof.objects,
+)
 
 
 def api_routers() -> list[tuple[str, APIRouter]]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..access.ranges import NumberRange, RangeModel
     from ..access.sessions import Sessions
     from ..access.subscribers import Subscribers
+    from ..antispoof.kinds import SpoofKinds
+    from ..antispoof.quarantine import Quarantine
+    from ..antispoof.room import SpoofRoom
     from ..mailbox.box import Box
     from ..mailbox.changes import Feed, Live
     from ..mailbox.redelivery import Redelivery
@@ -82,6 +85,9 @@ class Rooms:
     subscribers: Subscribers
     zones: ZonesRoom
     zone_kinds: ZoneKinds
+    spoof: SpoofRoom
+    spoof_kinds: SpoofKinds
+    quarantine: Quarantine
     certificates: Certificates = field(default_factory=Certificates)  #: of the doors of this node
     config: Callable[[], Sequence[ConfigValue]] = field(default=tuple[ConfigValue, ...])
 

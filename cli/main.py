@@ -24,7 +24,9 @@ from . import (
     route,
     send,
     serve,
+    spoof,
     subscriber,
+    switch,
     top,
     trace,
     zone,
@@ -69,6 +71,8 @@ app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(zone.app, name="zone")
 app.add_typer(location.app, name="location")
+app.add_typer(switch.app, name="switch")
+app.add_typer(spoof.app, name="spoof")
 app.add_typer(config.app, name="config")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(db.app, name="db")

@@ -241,6 +241,11 @@ class Submission:
     def _screened(self, message: Message, ingress: Ingress, done: Done, finding: Finding) -> None:
         """The checks have spoken."""
         verdict = finding.verdict
+        if finding.evidence:
+            done = _told_to_checks(message, finding, done)
+            marks = b"".join(one.tlvs for one in finding.evidence if one.counts)
+            if marks:
+                message.tlvs += marks
         if verdict.action is Action.THROTTLE:
             refusal = Refused(verdict.status or Status.ESME_RTHROTTLED, verdict.reason, verdict.public, 1000)
             self._answer(done, ingress, refusal)
@@ -285,7 +290,7 @@ class Submission:
         """Queue reason and due time of a new message."""
         verdict = finding.verdict
         if verdict.action is Action.QUARANTINE:
-            return QueueReason.QUARANTINED, message.expires_at
+            return QueueReason.QUARANTINED, min(verdict.until or message.expires_at, message.expires_at)
         if verdict.action is Action.REJECT:
             return QueueReason.WITHHELD, message.schedule_at or message.submitted_at
         if verdict.action is Action.HOLD and verdict.pending:
@@ -404,6 +409,20 @@ class Submission:
         admit = self._delivery.admit
         for message, reason in fresh:
             admit(message, reason)
+
+
+def _told_to_checks(message: Message, finding: Finding, done: Done) -> Done:
+    """`done`, which tells the checks that want to know as well."""
+    wanted = [one.answered for one in finding.evidence if one.answered is not None]
+    if not wanted:
+        return done
+
+    def told(answer: Accepted | Refused) -> None:
+        for answered in wanted:
+            answered(message, 0 if isinstance(answer, Accepted) else answer.status)
+        done(answer)
+
+    return told
 
 
 def estimate(text: str, account: Account | None = None) -> segments.Estimate:

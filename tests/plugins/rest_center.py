@@ -27,6 +27,11 @@ from restante.access.ranges import NumberRange, NumberRanges, RangeModel
 from restante.access.sessions import Client, Sessions, SessionSettings
 from restante.access.subscriber import Subscriber, SubscriberSettings
 from restante.access.subscribers import Subscribers
+from restante.antispoof.kinds import SpoofKinds
+from restante.antispoof.room import Live as SpoofLive
+from restante.antispoof.room import SpoofRoom
+from restante.antispoof.settings import SourcesSettings, SpoofSettings
+from restante.antispoof.sources import Sources
 from restante.api.app import FramedApp, create_app
 from restante.api.rooms import ConfigValue, Rooms
 from restante.api.settings import HttpSettings
@@ -272,6 +277,8 @@ async def rest_center(
         registry.register(zone_kinds.policy),
         registry.register(zone_kinds.membership),
     ]
+    spoof_kinds = SpoofKinds()
+    spoof_live = SpoofLive.of(registry, spoof_kinds)
     await registry.open()
     subscribers, binds, outlet, delivery, submission, box, holding = await _path(
         store, registry, found, ranges
@@ -291,6 +298,18 @@ async def rest_center(
         send_system=submission.send_system,
     )
     await zones.open()
+    sources = Sources(SourcesSettings(), now_ms=store.clock.now_ms)
+    spoof = SpoofRoom(
+        store=store,
+        settings=SpoofSettings(),
+        live=spoof_live,
+        ranges=ranges,
+        accounts=registry.snapshot(found[0]).by_number,
+        affiliations=sources.affiliations,
+        revision=lambda: registry.revision,
+        master_key=MASTER_KEY,
+    )
+    await spoof.open()
     box_live = Live(store, MailboxSettings(live_poll_ms=50))
     box.on_change(box_live.touched)
     credentials = Credentials(store, CHEAP)
@@ -320,6 +339,9 @@ async def rest_center(
         subscribers=subscribers,
         zones=zones,
         zone_kinds=zone_kinds,
+        spoof=spoof,
+        spoof_kinds=spoof_kinds,
+        quarantine=spoof.quarantine(holding),
         config=lambda: [ConfigValue("http.port", 8775, "default", "port to listen on")],
     )
     app = create_app(rooms)
@@ -339,6 +361,7 @@ async def rest_center(
         await life.__aexit__(None, None, None)
         await box_live.close()
         await zones.close()
+        await spoof.close()
         await delivery.stop(0.5)
         credentials.close()
         await store.close()

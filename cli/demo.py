@@ -30,7 +30,7 @@ from rich.live import Live
 
 from ..simulator.network import Network
 from ..simulator.phone import Phone, PhoneState, ScreenLine
-from ..simulator.plan import DEMO, HomePlan, NetworkPlan
+from ..simulator.plan import DEMO, HomePlan, NetworkPlan, RoguePlan
 from ..simulator.probe import Probe
 from .client import Client, OperatorFile
 from .demo_control import ask, forget, listen
@@ -44,6 +44,7 @@ app = typer.Typer(help="A center with a simulated network, to try things.", invo
 
 PORTS = {"smpp.port": 2775, "http.port": 8775, "ops.port": 9775}
 FREE_PORTS = {f"RESTANTE_{name.upper().replace('.', '_')}": "0" for name in PORTS}
+SERVED_FILE = "served.csv"  #: which switch serves each phone
 READY_S = 60.0  #: how long the center and the binds may take
 DRAW_S = 0.5
 CODE_S = 20.0  #: how long `demo code` waits for a code on the screen
@@ -69,7 +70,9 @@ def demo(
 
             configure_log(LogForm.TEXT, "error")
             if not (folder / CONFIG_FILE).exists():
-                prepare(folder, {name: free_port(port) for name, port in PORTS.items()})
+                ports = {name: free_port(port) for name, port in PORTS.items()}
+                prepare(folder, {**ports, "affiliations.table.file": SERVED_FILE})
+            (folder / SERVED_FILE).write_text(DEMO.served)
             for environ in ({}, FREE_PORTS):
                 place = site(str(folder / CONFIG_FILE), environ=environ)
                 story = Demo(out, place, DEMO, rate=rate, seed=seed, seconds=seconds, kept=keep is not None)
@@ -107,6 +110,13 @@ def provision(client: Client, plan: NetworkPlan) -> None:
             plan.switch_password,
         )
     ]
+    if plan.rogue is not None:
+        pretender = {
+            "system_id": plan.rogue.switch_id,
+            "role": "switch",
+            "description": "serves nobody, and pretends",
+        }
+        accounts.append((pretender, plan.rogue.switch_password))
     for esme in plan.esmes:
         body = {"system_id": esme.system_id, "description": esme.description, "numbers": [esme.rule]}
         accounts.append((body, esme.password))
@@ -125,6 +135,8 @@ def provision(client: Client, plan: NetworkPlan) -> None:
             client.post("/admin/subscribers", {"numbers": [phone.number]})
     for home in plan.homes:
         provision_home(client, plan, home)
+    if plan.rogue is not None:
+        provision_belief(client, plan.rogue)
 
 
 def provision_home(client: Client, plan: NetworkPlan, home: HomePlan) -> None:
@@ -139,6 +151,17 @@ def provision_home(client: Client, plan: NetworkPlan, home: HomePlan) -> None:
     client.post("/admin/zone-policies", {"name": policy, "on_outside": "hold", "on_unknown": "open"})
     zones = [{"zone": home.zone, "policy": policy}]
     client.put(f"/admin/numbers/{plan.number_of(home.phone)}/zones", {"zones": zones})
+
+
+def provision_belief(client: Client, rogue: RoguePlan) -> None:
+    """Who pretends is refused: a switch that does not serve the sender, a name that belongs to somebody else."""
+    if rogue.name in {one["name"] for one in client.pages("/admin/spoof/protected-senders")}:
+        return
+    client.post("/admin/spoof/protected-senders", {"name": rogue.name, "owners": [rogue.owner]})
+    for role in ("switch", "esme"):
+        # One in eleven messages pretends, and does not stop: that is no reason to look away here.
+        body = {"name": f"demo {role}", "ingress": role, "mode": "enforce", "fall_back_share": 0}
+        client.post("/admin/spoof/policies", body)
 
 
 class Demo:

@@ -93,9 +93,26 @@ def guide(plan: NetworkPlan, running: Running, folder: Path, password: str, kept
         f"  $ {me} trace $ID",
         "",
         *home_guide(plan, me),
+        *rogue_guide(plan, me),
         f"Everything is in {folder}"
         + (" and stays there." if kept else "; nothing is kept.")
         + " Stop: Ctrl-C",
+        "",
+    ]
+
+
+def rogue_guide(plan: NetworkPlan, me: str) -> list[str]:
+    """The same about those who pretend."""
+    rogue = plan.rogue
+    if rogue is None:
+        return []
+    newest = f"{me} spoof verdicts --link {rogue.switch_id} --limit 1 --json"
+    message = 'sed -n \'s/.*"message_id": "\\([0-9]*\\)".*/\\1/p\''
+    return [
+        f"Refused: {rogue.switch_id} sends as phones of {plan.switch_id}; {rogue.esme} has a name like {rogue.name}.",
+        f"  $ SPOOFED=$({newest} | {message})",
+        f"  $ {me} trace $SPOOFED",
+        f"  $ {me} spoof evaluate {plan.phones[0].number} {rogue.switch_id}",
         "",
     ]
 

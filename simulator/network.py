@@ -27,6 +27,7 @@ UNKNOWN_SUBSCRIBER = 1  #: MAP error code, 3GPP TS 29.002 §17.6.6
 RECEIPT_BITS = 0x3C  #: esm_class of deliver_sm: the message type, SMPP 3.4 §5.2.12
 SLOW_S = (2.0, 6.0)  #: how long a slow phone takes
 TEXTING_SHARE = 0.1  #: of the traffic that phones write themselves
+ROGUE_SHARE = 0.05  #: of the traffic that comes from a switch that pretends
 
 OnScreen = Callable[[Phone, ScreenLine], None]
 
@@ -152,6 +153,10 @@ class Network:
         # 5.0, because before it an error response has no room for the network's cause.
         msc = Credentials(plan.switch_id, plan.switch_password, interface_version=0x50)
         self.switch = Switch(Link(host, port, msc), by_number, die, on_screen)
+        self.rogue: Switch | None = None
+        if plan.rogue is not None:
+            link = Link(host, port, Credentials(plan.rogue.switch_id, plan.rogue.switch_password))
+            self.rogue = Switch(link, {}, die, on_screen)
         self.esmes = [
             Esme(esme, Link(host, port, Credentials(esme.system_id, esme.password)), die, self.tally)
             for esme in plan.esmes
@@ -160,7 +165,8 @@ class Network:
     @property
     def links(self) -> list[Link]:
         """Every bind of the network, the switch's first."""
-        return [self.switch.link, *(esme.link for esme in self.esmes)]
+        rogue = [self.rogue.link] if self.rogue is not None else []
+        return [self.switch.link, *(esme.link for esme in self.esmes), *rogue]
 
     @property
     def bound(self) -> bool:
@@ -180,7 +186,10 @@ class Network:
                     self.speak()
 
     def speak(self) -> None:
-        """One of them says something."""
+        """One of them says something; who pretends does so first of all."""
+        if self.rogue is not None and (not self.tally["pretended"] or self._die.random() < ROGUE_SHARE):
+            self.pretend(self.rogue)
+            return
         texting = self._die.random() < TEXTING_SHARE
         on = [phone for phone in self.phones.values() if phone.refusal is None]
         games = [esme.plan.sender for esme in self.esmes if esme.plan.answers]
@@ -190,6 +199,15 @@ class Network:
             return
         (esme,) = self._die.choices(self.esmes, [esme.plan.weight for esme in self.esmes])
         esme.speak(list(self.phones.values()))
+
+    def pretend(self, rogue: Switch) -> None:
+        """The switch that serves nobody sends as one phone to another."""
+        assert self.plan.rogue is not None
+        if not rogue.link.bound:
+            return
+        self.tally["pretended"] += 1
+        victim, to = self._die.sample(list(self.phones.values()), 2)
+        rogue.send(victim, to.number, self.plan.rogue.text)
 
 
 def written_submits(source: str, to: str, text: str, *, reference: int) -> list[pdu.SubmitSm]:

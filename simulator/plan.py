@@ -14,7 +14,7 @@ from random import Random
 
 from .phone import PhoneState, Place
 
-__all__ = ["DEMO", "EsmePlan", "Habit", "HomePlan", "NetworkPlan", "PhonePlan", "Wanted"]
+__all__ = ["DEMO", "EsmePlan", "Habit", "HomePlan", "NetworkPlan", "PhonePlan", "RoguePlan", "Wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,18 @@ class EsmePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RoguePlan:
+    """Who pretends: a switch that sends as phones of another, and an application that writes under a shop's name."""
+
+    switch_id: str
+    switch_password: str
+    text: str  #: what it lets them say
+    esme: str  #: system_id of the application that pretends
+    name: str  #: the name it passes for
+    owner: str  #: system_id of the application whose name that is
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkPlan:
     """A whole network."""
 
@@ -82,11 +94,21 @@ class NetworkPlan:
     phones: tuple[PhonePlan, ...]
     esmes: tuple[EsmePlan, ...]
     homes: tuple[HomePlan, ...] = ()
+    rogue: RoguePlan | None = None
 
     @property
     def published(self) -> dict[str, str]:
         """Every system_id with its published password."""
-        return {self.switch_id: self.switch_password} | {esme.system_id: esme.password for esme in self.esmes}
+        switches = {self.switch_id: self.switch_password}
+        if self.rogue is not None:
+            switches[self.rogue.switch_id] = self.rogue.switch_password
+        return switches | {esme.system_id: esme.password for esme in self.esmes}
+
+    @property
+    def served(self) -> str:
+        """Which switch serves each phone, as a table of `[affiliations.table]`."""
+        rows = [f"{phone.number},,,smpp_account:{self.switch_id}" for phone in self.phones]
+        return "\n".join(["msisdn,imsi,status,addresses", *rows, ""])
 
     def number_of(self, phone: str) -> str:
         """The number of a phone, by its name."""
@@ -136,6 +158,11 @@ def news(die: Random) -> Wanted:
     )
 
 
+def prizes(die: Random) -> Wanted:
+    """A swindler: a name that looks like a shop's."""
+    return Wanted(f"You have won {die.choice(_GOODS)}! Send your card number to collect it.")
+
+
 DEMO = NetworkPlan(
     range="+4477009001",
     switch_id="msc1",
@@ -153,6 +180,7 @@ DEMO = NetworkPlan(
         EsmePlan("shop", "demo-shp", "a shop with a name for a number", "Kiosk", shop, weight=3),
         EsmePlan("quiz", "demo-quz", "a game on a short code", "80800", quiz, weight=2, answers=True),
         EsmePlan("news", "demo-nws", "bulk messages in several parts", "+447700900902", news, weight=1),
+        EsmePlan("prizes", "demo-prz", "a swindler who passes for the shop", "K1osk", prizes, weight=1),
     ),
     homes=(
         HomePlan(
@@ -161,5 +189,13 @@ DEMO = NetworkPlan(
             radius_m=3_000,
             places=(Place("home", 51.2362, -0.5704), Place("away", 51.5033, -0.1196)),  # 40 km apart
         ),
+    ),
+    rogue=RoguePlan(
+        switch_id="msc2",
+        switch_password="demo-rog",  # noqa: S106 -- published on purpose
+        text="Mum, I lost my purse. Please send money to this number.",
+        esme="prizes",
+        name="Kiosk",
+        owner="shop",
     ),
 )

@@ -17,15 +17,18 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
+from typing import TypeVar
 
 import structlog
 
 from ..check import ACCEPT, Action, Check, Stage, Verdict, strongest
 from ..message import Event, EventKind, Ingress, Message
 
-__all__ = ["Finding", "Screening", "evidence_events", "held_event"]
+__all__ = ["Finding", "Screening", "evidence_events", "heard", "held_event", "marks_of"]
 
 _log = structlog.get_logger(__name__)
+
+A = TypeVar("A")
 
 #: A check that takes longer than this has broken its own promise (seconds).
 CHECK_TIMEOUT_S = 5.0
@@ -158,6 +161,30 @@ def _conclude(said: list[Verdict]) -> Finding:
     if not said:
         return CLEAR
     return Finding(strongest(said), tuple(v for v in said if v.action is not Action.ACCEPT or v.evidence))
+
+
+# ------------------------------------------------------------------------------------------------ what follows
+
+
+def marks_of(finding: Finding) -> bytes:
+    """Optional parameters that checks put on a message that goes on."""
+    return b"".join(one.tlvs for one in finding.evidence if one.counts)
+
+
+def heard(
+    message: Message, finding: Finding, done: Callable[[A], None], status_of: Callable[[A], int]
+) -> Callable[[A], None]:
+    """`done`, which tells the checks that want to know what was answered as well."""
+    wanted = [one.answered for one in finding.evidence if one.answered is not None]
+    if not wanted:
+        return done
+
+    def told(answer: A) -> None:
+        for answered in wanted:
+            answered(message, status_of(answer))
+        done(answer)
+
+    return told
 
 
 # ------------------------------------------------------------------------------------------------ what is recorded

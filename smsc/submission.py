@@ -54,7 +54,7 @@ from .parts import find_place
 from .permits import default_source
 from .receipts import SYSTEM_INGRESS
 from .routing import Router
-from .screening import Finding, Screening, evidence_events, held_event
+from .screening import Finding, Screening, evidence_events, heard, held_event, marks_of
 from .smpp.command_status import CommandStatus as Status
 from .text import codings, segments
 from .validity import set_times
@@ -242,10 +242,8 @@ class Submission:
         """The checks have spoken."""
         verdict = finding.verdict
         if finding.evidence:
-            done = _told_to_checks(message, finding, done)
-            marks = b"".join(one.tlvs for one in finding.evidence if one.counts)
-            if marks:
-                message.tlvs += marks
+            message.tlvs += marks_of(finding)
+            done = heard(message, finding, done, lambda one: 0 if isinstance(one, Accepted) else one.status)
         if verdict.action is Action.THROTTLE:
             refusal = Refused(verdict.status or Status.ESME_RTHROTTLED, verdict.reason, verdict.public, 1000)
             self._answer(done, ingress, refusal)
@@ -409,20 +407,6 @@ class Submission:
         admit = self._delivery.admit
         for message, reason in fresh:
             admit(message, reason)
-
-
-def _told_to_checks(message: Message, finding: Finding, done: Done) -> Done:
-    """`done`, which tells the checks that want to know as well."""
-    wanted = [one.answered for one in finding.evidence if one.answered is not None]
-    if not wanted:
-        return done
-
-    def told(answer: Accepted | Refused) -> None:
-        for answered in wanted:
-            answered(message, 0 if isinstance(answer, Accepted) else answer.status)
-        done(answer)
-
-    return told
 
 
 def estimate(text: str, account: Account | None = None) -> segments.Estimate:

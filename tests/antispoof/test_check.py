@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -119,7 +120,7 @@ def test_a_register_that_fails_at_the_recheck() -> None:
 def test_a_register_that_does_not_answer_in_time() -> None:
     async def main() -> None:
         bench = Bench(policies=ALL, settings={"deadline_ms": 10})
-        bench.check._monotonic_ns = __import__("time").monotonic_ns
+        bench.check._monotonic_ns = time.monotonic_ns
         bench.register.gate = asyncio.Event()
         assert await bench.conclusion() == ("unverifiable", "timeout")
 
@@ -170,7 +171,7 @@ def test_memory_ends_with_what_it_rests_on() -> None:
 
 def test_one_verdict_for_all_parts() -> None:
     async def main(bench: Bench) -> None:
-        whole = {"part_total": 3, "part_reference": 9}
+        whole: dict[str, Any] = {"part_total": 3, "part_reference": 9}
         assert await bench.conclusion(B, part_number=1, **whole) == ("spoofed", "switch_mismatch")
         bench.register.serving[DIGITS] = B
         assert await bench.conclusion(B, part_number=2, **whole) == ("spoofed", "switch_mismatch")

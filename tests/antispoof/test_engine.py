@@ -91,9 +91,9 @@ def test_pools_and_prefixes() -> None:
 
 
 def test_the_switch_of_a_moment_ago() -> None:
-    moved = {"previous": [A], "changed_at": START_MS - 89_000}
+    moved: dict[str, Any] = {"previous": [A], "changed_at": START_MS - 89_000}
     assert verdict(found=found(B, **moved)) == ("genuine", "grace")
-    assert verdict(found=found(B, **moved | {"changed_at": START_MS - 91_000})) == (
+    assert verdict(found=found(B, **{**moved, "changed_at": START_MS - 91_000})) == (
         "spoofed",
         "switch_mismatch",
     )
@@ -173,12 +173,12 @@ def test_behind_a_router_nothing_is_known() -> None:
     assert verdict(found=routed) == ("unverifiable", "home_routed")
     home = book(networks=[{"name": "n", "own": True, "number_ranges": ["+4477"], "home_routed": True}])
     assert verdict(home, found=found(B)) == ("unverifiable", "home_routed")
-    card = {"imsi": "001010000000009", "found": found(A, imsi="001010000000001")}
+    card: dict[str, Any] = {"imsi": "001010000000009", "found": found(A, imsi="001010000000001")}
     assert verdict(home, **card) == ("genuine", "exact")
 
 
 def test_another_card() -> None:
-    card = {"imsi": "001010000000009", "found": found(A, imsi="001010000000001")}
+    card: dict[str, Any] = {"imsi": "001010000000009", "found": found(A, imsi="001010000000001")}
     assert verdict(**card) == ("spoofed", "imsi_mismatch")
     assert judged(**card, fresh=False).recheck
     assert verdict(**card, fresh=False, failure="down") == ("genuine", "exact")
@@ -189,7 +189,7 @@ def test_another_card() -> None:
 
 def test_a_switch_that_is_merely_named() -> None:
     gateway = book({"gw": ["smpp_account:gw"], "a": [A]}, kinds={"gw": {"kind": "gateway"}})
-    named = {"trusted": "smpp_account:gw", "named": A, "found": found(A)}
+    named: dict[str, Any] = {"trusted": "smpp_account:gw", "named": A, "found": found(A)}
     assert verdict(gateway, **named) == ("genuine", "exact")
     assert verdict(**named, agreed=True) == ("genuine", "exact")
     assert verdict(**named) == ("spoofed", "asserted_switch_untrusted")
@@ -203,7 +203,7 @@ def test_a_switch_that_is_merely_named() -> None:
 
 
 def test_other_operators() -> None:
-    peer = {"role": Role.INTERCONNECT, "account": "peer", "trusted": "", "fresh": False}
+    peer: dict[str, Any] = {"role": Role.INTERCONNECT, "account": "peer", "trusted": "", "fresh": False}
     assert verdict(**peer) == ("spoofed", "own_number_from_outside")
     assert verdict(book(ported=[{"number": ANNA}]), **peer) == ("unverifiable", "off_net")
     partner = book(networks=[{"name": "them", "number_ranges": ["+49"], "partners": ["peer"]}])
@@ -217,7 +217,7 @@ def test_other_operators() -> None:
 
 
 def test_applications() -> None:
-    app = {"role": Role.ESME, "trusted": "", "account": "shop", "fresh": False}
+    app: dict[str, Any] = {"role": Role.ESME, "trusted": "", "account": "shop", "fresh": False}
     assert verdict(**app) == ("not-applicable", "application")
     rules = book(rules=[{"account": "shop", "pattern": "@Shop", "allow": True}])
     assert verdict(rules, **app | {"sender": "@Shop"}) == ("genuine", "rule")
@@ -237,7 +237,7 @@ def test_applications() -> None:
 )
 def test_names_that_pass_for_a_protected_one(name: str) -> None:
     said = book(protected=[{"name": "MyBank", "owners": ["bank"]}])
-    app = {"role": Role.ESME, "trusted": "", "sender": "@" + name}
+    app: dict[str, Any] = {"role": Role.ESME, "trusted": "", "sender": "@" + name}
     assert verdict(said, **app, account="shop") == ("spoofed", "protected_name")
     assert verdict(said, **app, account="bank")[0] != "spoofed"
     assert (
@@ -247,7 +247,7 @@ def test_names_that_pass_for_a_protected_one(name: str) -> None:
 
 def test_names_that_do_not() -> None:
     said = book(protected=[{"name": "MyBank", "owners": ["bank"]}, {"name": "Post", "within": True}])
-    app = {"role": Role.ESME, "trusted": "", "account": "shop"}
+    app: dict[str, Any] = {"role": Role.ESME, "trusted": "", "account": "shop"}
     assert verdict(said, **app, sender="@MyBakery")[0] != "spoofed"
     assert verdict(said, **app, sender="@MyBankInfo")[0] != "spoofed"
     assert verdict(said, **app, sender="@Die Post")[0] == "spoofed"
@@ -268,7 +268,7 @@ def test_exemptions() -> None:
         )
         assert verdict(said, found=found(B)) == ("exempt", "exemption"), kind
     forged = book({"one": [A]}, exemptions=[{"kind": "switch", "value": "one"}])
-    link = {"trusted": "smpp_account:gw", "named": A, "found": found(B)}
+    link: dict[str, Any] = {"trusted": "smpp_account:gw", "named": A, "found": found(B)}
     assert verdict(forged, **link) == ("spoofed", "asserted_switch_untrusted")  # naming it gains nothing
 
 

@@ -114,6 +114,12 @@ def test_what_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:
         assert "ended" not in of("trace $WAITING")
         assert "finn +447700900106 is home" in of("move finn home")
         eventually(lambda: "Supper?" in demo.ask("demo", "phone", "finn").stdout, "Finn's screen")
+        told = of("trace $SPOOFED")
+        assert "anti-spoof" in told
+        assert "switch_mismatch" in told
+        assert "smpp_account:msc1" in told
+        assert "ended: rejected" in told
+        assert "spoofed (switch_mismatch) -> reject" in of("spoof evaluate")
         lost = demo.ask("demo", "move", "ann", "away")
         assert (lost.returncode, "one of: finn home, finn away" in lost.stderr) == (1, True)
     assert demo.process.returncode == 0

@@ -5,6 +5,7 @@ Who serves whom stands in a table that the configuration names. The switches are
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -132,17 +133,17 @@ def test_a_gateway_names_switches_and_an_application_does_not(center: RunningCen
     other = tlv.one(0x1403, b"MSC-D\0")
     card = tlv.one(0x1404, b"001010000000009\0")
 
+    numbers = itertools.count(10)
+
     def sent(client: Any, tlvs: bytes, sender: str = CLARA) -> int:
         pdu = SubmitSm(
             source_addr_ton=1, source_addr_npi=1, source_addr=sender.encode(), dest_addr_ton=1, dest_addr_npi=1,
-            destination_addr=ANNA.encode(), short_message=b"hi", tlvs=tlvs, sequence_number=sent.next,
+            destination_addr=ANNA.encode(), short_message=b"hi", tlvs=tlvs, sequence_number=next(numbers),
         )  # fmt: skip
-        sent.next += 1
         answer = client.ask(pdu)
         assert answer is not None
         return answer.command_status
 
-    sent.next = 10  # type: ignore[attr-defined]
     with peer(center.smpp_port) as gw:
         assert gw.bind("gw", PASSWORD) == 0
         assert sent(gw, named) == 0
@@ -221,12 +222,14 @@ def test_a_flag_is_seen_by_the_recipient_and_cannot_be_forged(center: RunningCen
         answer = mscb.ask(pdu)
         assert answer is not None
         assert answer.command_status == 0
-        delivered = phone.read()
-        assert isinstance(delivered, DeliverSm)
-        assert delivered.short_message == b"flagged"
+        while True:  # what earlier tests left for other handsets comes first
+            delivered = phone.read()
+            assert isinstance(delivered, DeliverSm)
+            phone.send(DeliverSmResp(sequence_number=delivered.sequence_number))
+            if delivered.short_message == b"flagged":
+                break
         marks = [value for tag, value in tlv.parse(delivered.tlvs) if tag == 0x1552]
         assert marks == [b"unverifiable/absent\0"]
-        phone.send(DeliverSmResp(sequence_number=delivered.sequence_number))
     found = newest(center, sender=BELLA, action="flag")
     assert found["enforced"] is True
 

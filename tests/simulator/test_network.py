@@ -107,6 +107,9 @@ def test_applications_and_phones_speak_by_themselves() -> None:
         await soon_true(lambda: wanted <= sources() and network.tally["texted"] > 0, "everybody spoke")
         assert network.tally["accepted"] + network.tally["texted"] <= len(center.submits)
         await soon_true(lambda: network.tally["accepted"] > 10, "answers are counted")
+        pretended = [one for one in center.submits if one.short_message.startswith(b"Mum, ")]
+        assert pretended
+        assert {one.source_addr for one in pretended} <= {p.number[1:].encode() for p in plan.DEMO.phones}
 
     with_network(act, rate=500.0)
 

@@ -99,7 +99,7 @@ def test_what_the_network_answers_for_a_phone_it_cannot_reach(
 
 
 def test_the_published_plan_can_be_bound_with() -> None:
-    assert len(plan.DEMO.published) == 5
+    assert len(plan.DEMO.published) == 7
     for system_id, password in plan.DEMO.published.items():
         pdu.BindTransceiver(system_id=system_id.encode(), password=password.encode()).encode()
     assert all(one.number.startswith(plan.DEMO.range) for one in plan.DEMO.phones)

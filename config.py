@@ -34,6 +34,7 @@ from .antispoof.settings import SourcesSettings, SpoofSettings
 from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
 from .smsc.delivery import DeliverySettings
+from .smsc.handset_settings import GsupSettings, HandsetSettings
 from .smsc.listener import ListenerSettings
 from .smsc.submission import SubmissionSettings
 from .store.settings import StoreSettings
@@ -82,6 +83,8 @@ class Config(BaseModel):
     zones: ZonesSettings = Field(default_factory=ZonesSettings)
     antispoof: SpoofSettings = Field(default_factory=SpoofSettings)
     affiliations: SourcesSettings = Field(default_factory=SourcesSettings)
+    handsets: HandsetSettings = Field(default_factory=HandsetSettings)
+    gsup: GsupSettings = Field(default_factory=GsupSettings)
 
 
 # --------------------------------------------------------------------------------------------- declared keys

@@ -55,6 +55,7 @@ from .registry.edits import Registry
 from .registry.snapshot import Changed
 from .registry.versioned import ObjectKind, Stored, View
 from .smsc.binds import Binds
+from .smsc.core_network import CoreNetwork
 from .smsc.delivery import Delivery
 from .smsc.holding import Holding
 from .smsc.identity import Identity
@@ -70,6 +71,7 @@ from .smsc.routing import Route, RouteModel, Router
 from .smsc.sandbox import SandboxOutlet
 from .smsc.screening import Screening
 from .smsc.submission import Submission
+from .smsc.switch import SwitchOutlet
 from .smsc.upkeep import Upkeep as PathUpkeep
 from .smsc.waiting import Waiting
 from .store.connect import connect
@@ -208,6 +210,7 @@ class Center:
         store.after_commit(self.binds.flush)  # responses leave before delivery goes on
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
         self.sandbox = SandboxOutlet(by_number)
+        self.switch = self._switch_outlet()
         self.router = Router(
             owner_of=lambda number: self.owners.find(number),
             account=self.accounts.get,
@@ -217,6 +220,7 @@ class Center:
             own=self.ranges,
             random=random.random,
             sandbox=self.sandbox,
+            switch=self.switch,
         )
         self.router.use(self.routes.values())
         self.routes.on_change(lambda _: self.router.use(self.routes.values()))
@@ -254,6 +258,7 @@ class Center:
         self.binds.wake_with(self.delivery.outlet_ready)
         self.mailbox.wake_with(self.delivery.outlet_ready)
         self.sandbox.wake_with(self.delivery.outlet_ready)
+        self.switch.wake_with(self.delivery.outlet_ready)
         self.submission = Submission(
             store=store,
             screening=self.screening,
@@ -262,6 +267,7 @@ class Center:
             throttles=self.throttles,
             settings=config.submission,
         )
+        self._make_core_network()
         self._make_boxes()
 
     def _make_spoof(self) -> None:
@@ -279,6 +285,36 @@ class Center:
 
     def _spoof_checks(self) -> Iterable[SpoofCheck]:
         return [self.spoof.check] if self.config.antispoof.enabled else []
+
+    def _make_core_network(self) -> None:
+        """Handsets: what they say, and the ways to them."""
+        config = self.config
+        self.core = CoreNetwork(
+            handsets=config.handsets,
+            gsup=config.gsup,
+            store=self.store,
+            history=self.history,
+            affiliations=self.affiliations,
+            subscribers=self.subscribers,
+            account=self.accounts.get,
+            submission=self.submission,
+            delivery=self.delivery,
+            receipts=self.receipts,
+            outlet=self.switch,
+        )
+
+    def _switch_outlet(self) -> SwitchOutlet:
+        return SwitchOutlet(
+            self.config.handsets,
+            affiliations=self.affiliations,
+            accounts=self.accounts.by_number,
+            imsi_of=self._imsi_of,
+            load=self.store.load,
+        )
+
+    async def _imsi_of(self, number: str) -> str:
+        subscriber = await self.subscribers.find(number)
+        return subscriber.imsi if subscriber is not None and not subscriber.closed else ""
 
     def _make_zones(self) -> None:
         """Home zones: what is asked about every message, and who waits to come home."""
@@ -356,6 +392,8 @@ class Center:
         self.delivery.start()
         self._end.push_async_callback(self.delivery.stop, _STOP_S)
         await self._open_smpp()
+        await self.core.open()
+        self._end.push_async_callback(self.core.close)
         app = create_app(rooms)
         self.http = HttpServer(app, self.config.http)
         await self.http.start()
@@ -421,6 +459,7 @@ class Center:
             spoof_kinds=self.spoof_kinds,
             quarantine=self.spoof.quarantine(self.holding),
             certificates=self.certificates,
+            core=self.core,
             config=self._effective,
         )
 

@@ -39,6 +39,7 @@ from .admin import (
     spoof,
     subscribers,
     verdicts,
+    switch_links,
     zones,
 )
 from .admin import messages as admin_messages
@@ -90,6 +91,7 @@ ADMIN = (
     ranges,
     subscribers,
     binds,
+    switch_links,
     operators,
     keys,
     sessions,

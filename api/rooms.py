@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..registry.edits import Registry
     from ..registry.versioned import ObjectKind
     from ..smsc.binds import Binds
+    from ..smsc.core_network import CoreNetwork
     from ..smsc.delivery import Delivery
     from ..smsc.holding import Holding
     from ..smsc.routing import RouteModel
@@ -89,6 +90,7 @@ class Rooms:
     spoof_kinds: SpoofKinds
     quarantine: Quarantine
     certificates: Certificates = field(default_factory=Certificates)  #: of the doors of this node
+    core: CoreNetwork | None = None  #: switches; None: the center has none
     config: Callable[[], Sequence[ConfigValue]] = field(default=tuple[ConfigValue, ...])
 
 

@@ -27,6 +27,7 @@ from . import (
     spoof,
     subscriber,
     switch,
+    switch_link,
     top,
     trace,
     zone,
@@ -68,6 +69,7 @@ app.add_typer(esme.app, name="esme")
 app.add_typer(route.app, name="route")
 app.add_typer(range.app, name="range")
 app.add_typer(subscriber.app, name="subscriber")
+app.add_typer(switch_link.app, name="switch-link")
 app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(zone.app, name="zone")
 app.add_typer(location.app, name="location")

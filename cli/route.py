@@ -26,7 +26,7 @@ def add(
         "", "--prefix", help="Start of the recipients: +4477 or 123; empty: every number."
     ),
     account: str = typer.Option("", "--to", metavar="SYSTEM_ID", help="The account it leads to."),
-    target: str = typer.Option("account", "--target", help="account, mailbox or reject."),
+    target: str = typer.Option("account", "--target", help="account, switch, mailbox or reject."),
     fields: list[str] = typer.Option([], "--set", metavar="NAME=VALUE", help="Any other field."),
     reason: Reason = "",
     dry_run: DryRun = False,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import cast
 
 from ..metrics import counter
 from .ipa import BadIpa, Extension, Frame, Framer, Protocol, osmo_frame
@@ -189,8 +190,7 @@ class _Link(asyncio.Protocol):
         self.made_at = self.heard_at = self._loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()

@@ -59,11 +59,13 @@ TOO_LATE = Refused(
 )
 NO_ROUTE = Refused(Status.ESME_RINVDSTADR, "no-route", "destination is neither routable nor a subscriber's")
 FULL = Refused(Status.ESME_RMSGQFUL, "store-full", "message queue is full", retry_after_ms=5000)
+#: What a door asked to be written with the message met something that is there.
+CONFLICT = Refused(Status.ESME_RSYSERR, "conflict", "message could not be stored", retry_after_ms=5000)
 FAILED = Refused(Status.ESME_RSYSERR, "store-failed", "message could not be stored", retry_after_ms=5000)
 CLOSING = Refused(Status.ESME_RSYSERR, "closing", "the center is stopping", retry_after_ms=5000)
 UNKNOWN = Refused(Status.ESME_RSYSERR, "store-unknown", "outcome unknown", unknown=True)
 
-REFUSAL_BY_ANSWER = {Answer.FULL: FULL, Answer.UNKNOWN: UNKNOWN}
+REFUSAL_BY_ANSWER = {Answer.FULL: FULL, Answer.UNKNOWN: UNKNOWN, Answer.CONFLICT: CONFLICT}
 
 #: delivery_failure_reason by error class (SMPP 3.4 §5.3.2.33)
 _FAILURE_REASON = {

@@ -47,6 +47,7 @@ __all__ = [
     "SYSTEM_INGRESS",
     "Receipts",
     "reported_state",
+    "told_state",
     "wants_final",
     "wants_intermediate",
 ]
@@ -57,6 +58,9 @@ _capped = counter("receipts", "capped", "Receipts not made, because too many wai
 _waiting = gauge("receipts", "waiting", "Receipts that wait for their account, when last counted")
 
 RECEIPT_VALIDITY_MS = 7 * 24 * 3600 * 1000  #: how long a receipt waits for a bind
+
+#: Doors by which handsets themselves submit: their receipts go to the handset.
+HANDSET_DOORS = frozenset({"gsup", "sgd"})
 
 ESM_DELIVERY_RECEIPT = 0x04  #: esm_class of a receipt in deliver_sm
 ESM_INTERMEDIATE_NOTIFICATION = 0x20
@@ -132,10 +136,23 @@ def _version(message: Message) -> int:
         return 0
 
 
+def _from_handset(message: Message) -> bool:
+    """True if its submitter is the handset itself, not the account it came under."""
+    try:
+        return Ingress.decode(message.ingress).door in HANDSET_DOORS
+    except ValueError:
+        return False
+
+
 def reported_state(receipt: Message) -> MessageState:
     """The state that a final receipt of ours reports; UNKNOWN for what is none (an intermediate notification)."""
     if receipt.esm_class != ESM_DELIVERY_RECEIPT:
         return MessageState.UNKNOWN
+    return told_state(receipt)
+
+
+def told_state(receipt: Message) -> MessageState:
+    """The state that a receipt or notification tells, final or not."""
     told = tlv.get_int(receipt.tlvs, tlv.Tag.message_state)
     if told is not None:
         return MessageState(told)
@@ -175,8 +192,9 @@ class Receipts:
 
     def concluded(self, receipt: Message) -> None:
         """A receipt was acknowledged or has expired."""
-        left = self._waiting.get(receipt.account, 0) - 1
-        self._waiting[receipt.account] = max(left, 0)
+        if receipt.recipient[:1] == "=":
+            left = self._waiting.get(receipt.account, 0) - 1
+            self._waiting[receipt.account] = max(left, 0)
 
     def ending(
         self,
@@ -199,7 +217,7 @@ class Receipts:
         if transition(MessageState.ENROUTE, state) not in FINAL_STATES:
             raise IllegalTransition(f"{state.name} is not an end")
         wanted = wants_final(message, state)
-        if wanted and not self._has_room(message.account):
+        if wanted and not _from_handset(message) and not self._has_room(message.account):
             wanted = False
             detail = json.dumps({**json.loads(detail or "{}"), "receipt": "capped"}, separators=(",", ":"))
         final = Event(
@@ -226,6 +244,13 @@ class Receipts:
             return ()
         return (self._receipt(message, MessageState.ENROUTE, at, error, b"", ESM_INTERMEDIATE_NOTIFICATION),)
 
+    def inquiry(self, message: Message, state: MessageState, *, at: int, reference: int) -> Message:
+        """What a handset is told that asked what became of its message. `reference`: TP-MR of its question."""
+        answer = self._receipt(message, state, at, 0, b"", ESM_INTERMEDIATE_NOTIFICATION)
+        answer.tlvs = tlv.one(tlv.Tag.message_state, int(state))
+        answer.tlvs += tlv.one(tlv.Tag.user_message_reference, reference)
+        return answer
+
     def _has_room(self, number: int) -> bool:
         """True if one more receipt may wait for an account."""
         account = self._accounts(number)
@@ -241,9 +266,11 @@ class Receipts:
     def _receipt(
         self, message: Message, state: MessageState, at: int, error: int, network_error: bytes, esm_class: int
     ) -> Message:
-        """Source and destination swapped, addressed to the account (behaviour.md 6)."""
+        """Source and destination swapped, addressed to the account, or to the handset (behaviour.md 6)."""
         account = self._accounts(message.account)
-        self._waiting[message.account] = self._waiting.get(message.account, 0) + 1
+        recipient = message.sender if _from_handset(message) else f"={message.account}"
+        if recipient[0] == "=":
+            self._waiting[message.account] = self._waiting.get(message.account, 0) + 1
         if state is MessageState.SKIPPED and _version(message) < _VERSION_5_0:
             state = MessageState.DELETED  # a state that older peers do not know (behaviour.md 1)
         known_as = str(message.public_id).encode()
@@ -265,7 +292,7 @@ class Receipts:
             source=message.destination,
             destination=message.source,
             sender=message.recipient,
-            recipient=f"={message.account}",
+            recipient=recipient,
             service_type=message.service_type,
             esm_class=esm_class,
             priority_flag=_PRIORITY,

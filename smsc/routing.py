@@ -4,7 +4,8 @@ In charge of: the routes operators draw, and the ordered list of outlets for one
 (`attempts.py`), or whether the message may be sent at all (`screening.py`).
 
 The order (issue of the main job, section 6):
-1. a receipt goes to its account and nowhere else; a test number of an account in the sandbox, to the sandbox;
+1. a receipt goes to its account and nowhere else, or to the handset that asked for it; a test number of an account in
+   the sandbox, to the sandbox;
 2. a number that an account owns goes to that account's binds;
 3. routes: longest prefix first, then lower `priority`, then by weight among equals; what is left is the failover order;
 4. a subscriber of an own number range that no route reaches goes to the mailbox.
@@ -32,6 +33,7 @@ class TargetKind(StrEnum):
     """What a route points to."""
 
     ACCOUNT = "account"  #: the receiver binds of an account: an ESME or a switch
+    SWITCH = "switch"  #: the handset, over the switch that serves it now
     MAILBOX = "mailbox"  #: no attempt: straight to the box
     REJECT = "reject"  #: refused at submit with ESME_RINVDSTADR
 
@@ -61,6 +63,9 @@ class RouteModel(BaseModel):
         if (self.target is TargetKind.ACCOUNT) != bool(self.account):
             raise ValueError("account must be given for target account, and only then")
         return self
+
+
+_HANDSETS = -1  #: among the numbers of accounts that were tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +153,12 @@ class Router:
         own: OwnNumbers,
         random: Callable[[], float],
         sandbox: SandboxOutlet | None = None,
+        switch: Outlet | None = None,
     ) -> None:
-        """Look-ups are functions, so that every edit is live; `random` is in [0, 1) and spreads by weight."""
+        """Look-ups are functions, so that every edit is live; `random` is in [0, 1) and spreads by weight.
+
+        `switch`: the outlet of all handsets.
+        """
         self._owner_of = owner_of
         self._account = account
         self._account_by_number = account_by_number
@@ -158,6 +167,7 @@ class Router:
         self._own = own
         self._random = random
         self._sandbox = sandbox
+        self._switch = switch
         self._book = _Book()
 
     def use(self, routes: Iterable[Route]) -> None:
@@ -166,7 +176,7 @@ class Router:
 
     def leads(self, message: Message) -> list[Lead]:
         """Every place to try for a message, best first; empty: nowhere."""
-        if message.kind == Kind.RECEIPT:
+        if message.kind == Kind.RECEIPT and message.recipient[:1] == "=":
             if self._account_by_number(message.account) is None:  # deleted meanwhile
                 return []
             return [Lead("receipt", self._outlet_of(message.account))]
@@ -197,6 +207,11 @@ class Router:
                 if mailbox is not None:
                     yield Lead(route.id, mailbox)
                 return
+            if route.model.target is TargetKind.SWITCH:
+                if self._switch is not None and _HANDSETS not in seen:
+                    seen.add(_HANDSETS)
+                    yield Lead(route.id, self._switch)
+                continue
             account = self._account(route.model.account)
             if account is None or account.number in seen or self._came_from(message, account):
                 continue

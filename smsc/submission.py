@@ -27,7 +27,7 @@ from ..access.numbers import EgressRules, NumberRules
 from ..check import Action, Stage
 from ..message import Event, EventKind, Ingress, Kind, Message, MessageState, Role
 from ..metrics import counter
-from ..outlet import Outcome
+from ..outlet import Outcome, Write
 from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
 from .answers import (
     BAD_DESTINATION,
@@ -145,17 +145,21 @@ class Submission:
 
     # ------------------------------------------------------------------------------------------------ the doors
 
-    def submit(self, draft: Message, account: Account, ingress: Ingress, done: Done) -> None:
+    def submit(
+        self, draft: Message, account: Account, ingress: Ingress, done: Done, writes: tuple[Write, ...] = ()
+    ) -> None:
         """Take a draft in. `done` is called once, on the loop; a refusal may come before this returns.
 
         The door has filled in what the peer said: addresses, body, fields, `schedule_at` and `expires_at` (0: not
-        given) already as UTC epoch milliseconds.
+        given) already as UTC epoch milliseconds. `writes` ride in the transaction that stores the message.
         """
         refusal = self._complete(draft, account, ingress)
         if refusal is not None:
             self._answer(done, ingress, refusal)
             return
-        self._screening.examine(draft, ingress, Stage.SUBMIT, partial(self._screened, draft, ingress, done))
+        self._screening.examine(
+            draft, ingress, Stage.SUBMIT, partial(self._screened, draft, ingress, done, writes)
+        )
 
     async def send(self, draft: Message, account: Account, ingress: Ingress) -> Accepted | Refused:
         """`submit` for doors that wait."""
@@ -238,7 +242,9 @@ class Submission:
         draft.submitted_at = self._clock.now_ms()
         return set_times(draft, account, draft.submitted_at)
 
-    def _screened(self, message: Message, ingress: Ingress, done: Done, finding: Finding) -> None:
+    def _screened(
+        self, message: Message, ingress: Ingress, done: Done, writes: tuple[Write, ...], finding: Finding
+    ) -> None:
         """The checks have spoken."""
         verdict = finding.verdict
         if finding.evidence:
@@ -281,6 +287,7 @@ class Submission:
             reasons=(reason,),
             due_at=(due_at,),
             events=events,
+            writes=writes,
         )
         self._put(change, ingress, done)
 

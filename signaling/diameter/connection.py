@@ -21,6 +21,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import cast
 
 from ...metrics import counter
 from ..causes import ResultCode
@@ -149,8 +150,7 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------------------------------------- the two ends
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
         self.peer_address = str((transport.get_extra_info("peername") or ("",))[0])
         if self._unwanted:
             transport.abort()

@@ -1,0 +1,117 @@
+"""A whole small network: a center in front of a real OsmoHLR, with real OsmoMSCs that take it for their HLR.
+
+In charge of: putting the daemons and the center together, and making subscribers in the register. Not in charge of: any
+of them (`osmo_hlr.py`, `osmo_msc.py`, `running_center.py`), or handsets (`sgs_handset.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from osmo_hlr import OsmoHlr
+from osmo_msc import OsmoMsc
+from running_center import RunningCenter, free_ports, running_center
+from sgs_handset import Handset, Mme
+from waiting import eventually
+
+from restante.signaling.ctrl import Ctrl
+
+CENTER = "447700900999"
+ACCOUNT = "handsets"
+
+
+async def _set(address: str, port: int, settings: Sequence[tuple[str, str]]) -> None:
+    ctrl = Ctrl(address, port)
+    ctrl.open()
+    try:
+        async with asyncio.timeout(30):
+            while not ctrl.connected:
+                await asyncio.sleep(0.01)
+        for variable, value in settings:
+            await ctrl.set(variable, value, 10)
+    finally:
+        await ctrl.close()
+
+
+@dataclass
+class Network:
+    """Everything that runs."""
+
+    center: RunningCenter
+    register: OsmoHlr
+    gsup: tuple[str, int]  #: where switches find the center
+    switches: dict[str, OsmoMsc]
+    _mmes: dict[str, Mme]
+
+    def subscribe(self, imsi: str, msisdn: str) -> None:
+        """Make a subscriber in the register."""
+        settings = [("subscriber.create", imsi), (f"subscriber.by-imsi-{imsi}.msisdn", msisdn)]
+        asyncio.run(_set(self.register.address, self.register.ctrl_port, settings))
+
+    def mme(self, switch: str) -> Mme:
+        """The MME of a switch."""
+        if switch not in self._mmes:
+            msc = self.switches[switch]
+            self._mmes[switch] = Mme(msc.address, msc.sgs_port, len(self._mmes) + 1)
+        return self._mmes[switch]
+
+    def handset(self, switch: str, imsi: str) -> Handset:
+        """A handset behind a switch, not attached."""
+        return Handset(self.mme(switch), imsi, CENTER)
+
+    def connected(self, name: str) -> bool:
+        """Whether the center sees a switch with its register behind it."""
+        return any(link["name"] == name and link["register"] == "up" for link in self.links())
+
+    def links(self) -> list[Any]:
+        """Switches as operators see them."""
+        return self.center.call("GET", "/switch-links")["items"]
+
+
+@contextlib.contextmanager
+def osmo_network(
+    folder: Path,
+    component: Callable[[str, str], str],
+    names: Sequence[str] = ("MSC-A",),
+    settings: Mapping[str, object] | None = None,
+) -> Generator[Network]:
+    """The network from start to end; `names` of switches, `settings` of the center."""
+    hlr, msc = component("osmo-hlr", "osmo-hlr"), component("osmo-msc", "osmo-msc")
+    gcc = component("gcc", "gcc")
+    with contextlib.ExitStack() as stack:
+        register = OsmoHlr(hlr, folder / "hlr")
+        register.start()
+        stack.callback(register.stop)
+        (port,) = free_ports(1)
+        given: dict[str, object] = {
+            "handsets.account": ACCOUNT,
+            "handsets.center": CENTER,
+            "gsup.host": "127.0.0.1",
+            "gsup.port": port,
+            "gsup.register_host": register.address,
+            "gsup.register_port": register.gsup_port,
+            "gsup.switches": [{"name": name, "networks": ["127.0.0.0/8"]} for name in (*names, "MSC-Z")],
+            "affiliations.osmo_hlr.host": register.address,
+            "affiliations.osmo_hlr.port": register.ctrl_port,
+        }
+        center = stack.enter_context(running_center(folder / "center", given | dict(settings or {})))
+        center.add_account(
+            ACCOUNT, "wisteria", role="switch", mailbox=False
+        )  # what waits, waits in the queue
+        center.add_range("+4477")
+        center.add_route("handsets", prefix="+4477", target="switch")
+        network = Network(center, register, ("127.0.0.1", port), {}, {})
+        for name in names:
+            switch = OsmoMsc(msc, gcc, folder / name, name, network.gsup)
+            network.switches[name] = switch.start()
+            stack.callback(switch.stop)
+        for name in names:
+            eventually(lambda name=name: network.connected(name), f"{name} at the center")
+        yield network
+        for mme in network._mmes.values():
+            mme.close()

@@ -38,8 +38,8 @@ from .admin import (
     sessions,
     spoof,
     subscribers,
-    verdicts,
     switch_links,
+    verdicts,
     zones,
 )
 from .admin import messages as admin_messages

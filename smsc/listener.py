@@ -23,8 +23,8 @@ from ..metrics import counter, gauge
 from ..store.clock import Clock
 from .binds import Binds
 from .connection import Connection
-from .limits import Throttles
 from .identity import Identity, trusted_name
+from .limits import Throttles
 from .operations import Operations
 from .smpp.codec import Pdu
 from .smpp.command_id import CommandId

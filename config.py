@@ -33,11 +33,11 @@ from .access.subscriber import SubscriberSettings
 from .antispoof.settings import SourcesSettings, SpoofSettings
 from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
-from .smsc.delivery import DeliverySettings
 from .smsc.handset_settings import GsupSettings, HandsetSettings
+from .smsc.delivery_settings import DeliverySettings
 from .smsc.listener import ListenerSettings
 from .smsc.submission import SubmissionSettings
-from .store.settings import StoreSettings
+from .store.settings import BusSettings, StoreSettings
 from .zones.settings import ZonesSettings
 
 __all__ = ["Config", "ConfigError", "Key", "Loaded", "Problem", "Value", "alternatives", "keys", "load"]
@@ -69,6 +69,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: StoreSettings = Field(default_factory=StoreSettings)
+    bus: BusSettings = Field(default_factory=BusSettings)
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     smpp: ListenerSettings = Field(default_factory=ListenerSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)

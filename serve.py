@@ -5,6 +5,8 @@ anything a room does. Every check, outlet, kind of object and door is registered
 
 Order of life: the store first, then what is read from it, then delivery, and only then the doors. The end is the other
 way round: doors stop taking, what is pending is answered, attempts under way end, and the store closes last.
+
+Long because every room is named here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -57,11 +59,13 @@ from .registry.versioned import ObjectKind, Stored, View
 from .smsc.binds import Binds
 from .smsc.core_network import CoreNetwork
 from .smsc.delivery import Delivery
+from .smsc.handover import Handover
 from .smsc.holding import Holding
 from .smsc.identity import Identity
 from .smsc.limits import Throttles
 from .smsc.listener import Listener
 from .smsc.long_messages import LongMessages
+from .smsc.neighbours import Neighbours
 from .smsc.operations import Operations
 from .smsc.permits import AddressPermission
 from .smsc.recall import Recall
@@ -70,20 +74,24 @@ from .smsc.recipients import Recipients
 from .smsc.routing import Route, RouteModel, Router
 from .smsc.sandbox import SandboxOutlet
 from .smsc.screening import Screening
+from .smsc.seats import Seats
+from .smsc.shares import Shares
 from .smsc.submission import Submission
 from .smsc.switch import SwitchOutlet
 from .smsc.upkeep import Upkeep as PathUpkeep
 from .smsc.waiting import Waiting
-from .store.connect import connect
+from .store import nodes
+from .store.connect import connect, connect_bus
 from .store.failpoints import from_environment
 from .store.history import History
 from .store.nodes import LifeState
+from .store.store import StoreClosed
 from .store.sweep import Sweep
 from .zones.check import ZoneCheck
 from .zones.kinds import ZoneKinds
 from .zones.room import ZonesRoom
 
-__all__ = ["Addresses", "Center", "serve"]
+__all__ = ["Addresses", "Center", "Fenced", "serve"]
 
 _log = structlog.get_logger(__name__)
 
@@ -98,6 +106,10 @@ class Addresses:
     http: tuple[str, int]
     ops: tuple[str, int]
     smpps: tuple[str, int] | None = None  #: SMPP over TLS
+
+
+class Fenced(Exception):
+    """This node may not write any more; its process should be started anew."""
 
 
 class Center:
@@ -118,6 +130,8 @@ class Center:
         self.failpoint = from_environment(environ)
         self._end = AsyncExitStack()  # what was opened is closed from here, last opened first
         self._work: set[asyncio.Task[None]] = set()
+        self.over = asyncio.Event()  #: this node's life ends, for the reason in `ending`
+        self.ending = ""
 
     async def start(self) -> Addresses:
         """Open everything and begin to serve. What was opened is closed again if a later room refuses."""
@@ -143,6 +157,10 @@ class Center:
         store = self.store = connect(self.config.store, failpoint=self.failpoint)
         await store.open()
         self._end.push_async_callback(store.close)
+        self.bus = connect_bus(self.config.bus, self.config.store)
+        await self.bus.open()
+        self._end.push_async_callback(self.bus.close)
+        store.on_wanted.append(self._wanted)
         self.history = History(store)
         master = self._ring.master
         self.credentials = Credentials(store, self.config.credentials)
@@ -207,6 +225,7 @@ class Center:
         store, config = self.store, self.config
         by_number = self.accounts.by_number
         self.binds = Binds(by_number, long_messages=LongMessages(store), failpoint=self.failpoint)
+        self._make_neighbours()
         store.after_commit(self.binds.flush)  # responses leave before delivery goes on
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
         self.sandbox = SandboxOutlet(by_number)
@@ -231,7 +250,11 @@ class Center:
             [AddressPermission(by_number), *self._spoof_checks(), *self._zone_checks()]
         )
         self.receipts = Receipts(
-            accounts=by_number, next_id=store.next_id, epoch=lambda: store.epoch, node=store.node
+            accounts=by_number,
+            next_id=store.next_id,
+            epoch=lambda: store.epoch,
+            node=store.node,
+            owner_of=self._receipt_owner if store.shared else None,
         )
         self.recipients = Recipients(store)
         self.delivery = Delivery(
@@ -245,6 +268,7 @@ class Center:
             mailbox=self.mailbox,
             settings=config.delivery,
             failpoint=self.failpoint,
+            handover=self.handover,
         )
         self.holding = Holding(store, self.receipts)
         self.waiting = Waiting(store, self.delivery)
@@ -316,6 +340,28 @@ class Center:
         subscriber = await self.subscribers.find(number)
         return subscriber.imsi if subscriber is not None and not subscriber.closed else ""
 
+    def _make_neighbours(self) -> None:
+        """Other nodes, where the database may have some."""
+        store = self.store
+        self.seats = Seats(store, shared=store.shared)
+        self.handover: Handover | None = None
+        if not store.shared:
+            return
+        dead_after_ms = int(self.config.store.dead_after_s * 1000)
+        self.neighbours = Neighbours(store, self.bus, outlets=self.binds.outlets, dead_after_ms=dead_after_ms)
+        self.binds.on_change.append(self.neighbours.stir)
+        self.neighbours.on_gone.append(store.adopt_soon)
+        self.handover = Handover(store, self.bus, self.neighbours)
+        self.shares = Shares(
+            self.bus, self.throttles, epoch=lambda: store.epoch, nodes=lambda: self.neighbours.nodes
+        )
+
+    def _receipt_owner(self, account: int) -> int:
+        """The node that reaches an account, if any does."""
+        if self.neighbours.alone or self.accounts.by_number(account) is None:
+            return self.store.epoch
+        return self.neighbours.place(self.binds.outlet(account), f"={account}") or self.store.epoch
+
     def _make_zones(self) -> None:
         """Home zones: what is asked about every message, and who waits to come home."""
         self.zones = ZonesRoom(
@@ -353,6 +399,7 @@ class Center:
         self.feed = Feed(store, settings)
         self.box_live = Live(store, settings)
         self.box.on_change(self.box_live.touched)
+        self._tell_others()
         self.subscribers.on_barred(self._barred)
         self.codes = OneTimeCodes(
             store,
@@ -363,6 +410,35 @@ class Center:
             find=self.subscribers.resolve,
             settings=self.config.one_time_codes,
         )
+
+    def _tell_others(self) -> None:
+        """What is told to other nodes so that they look at once, and not when their time comes."""
+        bus = self.bus
+        if not self.store.shared:
+            return
+        self.box.on_change(lambda subscriber: bus.publish("box", str(subscriber).encode()))
+        bus.subscribe("box", lambda said: self.box_live.touched(int(said)))
+        self.registry.on_edit.append(lambda: bus.publish("registry", b""))
+        bus.subscribe("registry", lambda _: self.registry.stir())
+        bus.subscribe("node", lambda _: self._begin(self._look_at_our_row(), "node row"))
+
+    async def _look_at_our_row(self) -> None:
+        """An operator asked something of a node: perhaps of this one."""
+        try:
+            await self.store.beat()
+        except (OSError, StoreClosed) as error:
+            _log.warning("node-row-not-read", error=str(error))
+
+    def _wanted(self, wanted: str) -> None:
+        if wanted == nodes.DRAIN:
+            self.end("drained")
+
+    def end(self, why: str) -> None:
+        """Close the doors, hand over what is not done, and end the process."""
+        if not self.over.is_set():
+            _log.warning("node-ends", why=why)
+            self.ending = why
+            self.over.set()
 
     def _barred(self, subscriber: Subscriber) -> None:
         """A subscriber may no longer read: its sessions end at once. Upkeep seals a closed one's box."""
@@ -389,6 +465,13 @@ class Center:
         await self.zones.open()
         self._end.push_async_callback(self.zones.close)
         self.store.on_life(self._life)
+        if self.handover is not None:
+            await self.neighbours.open()
+            self._end.push_async_callback(self.neighbours.close)
+            self.shares.start()
+            self._end.push_async_callback(self.shares.close)
+            self._end.push_async_callback(self._give_back)
+            self._end.push_async_callback(self.handover.close)
         self.delivery.start()
         self._end.push_async_callback(self.delivery.stop, _STOP_S)
         await self._open_smpp()
@@ -401,6 +484,17 @@ class Center:
         self._show_certificates()
         self._end.callback(app.end_streams)  # before the server waits for them
 
+    async def _give_back(self) -> None:
+        """The last thing before a node ends: others may have what it has not done."""
+        if self.store.alive():
+            try:
+                given = await self.store.give_back()
+            except (OSError, StoreClosed) as error:
+                _log.warning("rows-not-given-back", error=str(error))
+                return
+            if given:
+                _log.info("rows-given-back", rows=given)
+
     async def _open_smpp(self) -> None:
         self.listener = Listener(
             self.config.smpp,
@@ -409,6 +503,7 @@ class Center:
             submission=self.submission,
             operations=Operations(self.recall, self.store.clock),
             binds=self.binds,
+            seats=self.seats,
             clock=self.store.clock,
             throttles=self.throttles,
             store_pending=lambda: self.store.health().pending,
@@ -477,6 +572,7 @@ class Center:
         """The lease decides whether this node may send."""
         if state is LifeState.FENCED:
             self.delivery.halt()
+            self.end("fenced")
         elif state is LifeState.STALE:
             self.delivery.pause()
         else:
@@ -537,8 +633,20 @@ async def serve(
     reload_by(center.certificates.reload)
     ready(addresses)
     try:
-        await stop.wait()
+        await _either(stop, center.over)
     finally:
         _log.info("stopping")
         await center.stop()
         _log.info("stopped")
+    if center.ending == "fenced":
+        raise Fenced("another life of this node has begun, or other nodes took it for dead")
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait for one of several events."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

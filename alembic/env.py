@@ -18,6 +18,7 @@ from alembic import context
 ROOMS = (
     "restante.store.tables",
     "restante.smsc.tables",
+    "restante.smsc.node_tables",
     "restante.registry.tables",
     "restante.access.tables",
     "restante.access.door_tables",

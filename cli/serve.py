@@ -160,6 +160,7 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
     """Why a center does not start, with the fix; None for what nobody foresaw."""
     from ..access.sealing import KeyFileRefused
     from ..antispoof.sources import BadSource
+    from ..serve import Fenced
     from ..store.store import StoreRefused
 
     if isinstance(error, StoreRefused):
@@ -171,6 +172,8 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
         return Failure(str(error), fix=fix)
     if isinstance(error, BadSource):
         return Failure(str(error), fix="correct [affiliations] in restante.toml, or the file it names")
+    if isinstance(error, Fenced):
+        return Failure(f"this node has stopped: {error}", fix="start it again; it begins a new life")
     if isinstance(error, KeyFileRefused):
         return Failure(str(error), fix="restante doctor names the file and its mode")
     if isinstance(error, OSError):

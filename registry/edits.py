@@ -67,6 +67,9 @@ class Registry:
         self._numbers: set[int] = set()  # every number there ever was, of unregistered kinds too
         self._next_number = 1
         self._revision = 0
+        self._stirred = asyncio.Event()
+        #: Called after each edit made here: other nodes may be told.
+        self.on_edit: list[Callable[[], None]] = []
         self._editing = asyncio.Lock()
         self._refreshing = asyncio.Lock()
 
@@ -122,13 +125,21 @@ class Registry:
     async def watch(self, every_s: float = POLL_S) -> None:
         """Refresh for ever; run it as a task. Ends when the store is closed."""
         while True:
-            await asyncio.sleep(every_s)
+            try:
+                await asyncio.wait_for(self._stirred.wait(), every_s)
+            except TimeoutError:
+                pass
+            self._stirred.clear()
             try:
                 await self.refresh()
             except StoreClosed:
                 return
             except Exception as error:  # the database may come back; until then the last state goes on
                 log.warning("registry.refresh-failed", error=type(error).__name__)
+
+    def stir(self) -> None:
+        """Somebody says that there was an edit elsewhere: `watch` looks at once."""
+        self._stirred.set()
 
     # ----------------------------------------------------------------------------------------------- reading
 
@@ -328,6 +339,8 @@ class Registry:
         if answer is not Answer.STORED:
             raise EditFailed(first.kind.name, first.stored.id, answer)
         self._absorb(steps, seen, next_number)
+        for hook in self.on_edit:
+            hook()
         return True
 
     def _absorb(self, steps: Sequence[Step], seen: int, next_number: int) -> None:

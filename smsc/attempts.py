@@ -29,6 +29,7 @@ from ..message import Ingress, Message, MessageState
 from ..outlet import ErrorClass, Outcome, Outlet, Result
 from ..store.failpoints import Failpoint, nothing
 from ..store.store import QueueReason, Store
+from .crossing import Crossing
 from .desk import Desk
 from .holding import PARKED
 from .lanes import Lane, Task
@@ -81,6 +82,7 @@ class Attempts:
         router: Router,
         screening: Screening,
         recipients: Recipients,
+        crossing: Crossing,
         mailbox: Outlet | None,
         failpoint: Failpoint = nothing,
     ) -> None:
@@ -92,6 +94,7 @@ class Attempts:
         self._router = router
         self._screening = screening
         self._recipients = recipients
+        self._crossing = crossing
         self._mailbox = mailbox
         self._failpoint = failpoint
         self._ended: Ends = _nobody
@@ -204,8 +207,8 @@ class Attempts:
                 lane, task, MessageState.UNDELIVERABLE, reason="no-route", error=ErrorClass.PERMANENT
             )
             return
-        task.others = leads
-        task.tried.clear()
+        task.others = [lead for lead in leads if lead.outlet.name not in task.skip] or leads
+        task.tried, task.skip = list(task.skip), ()
         self.try_next(lane, task)
 
     def try_next(self, lane: Lane, task: Task) -> None:
@@ -215,6 +218,8 @@ class Attempts:
             lead = task.others.pop(0)
             task.lead = lead
             lane.handset = lead.outlet.handset
+            if not self._crossing.alone and self._crossing.elsewhere(lane, task, lead):
+                return
             if lead.outlet.reachable():
                 if lane.handset and self._hold_back(lane, task):
                     return

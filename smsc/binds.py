@@ -337,6 +337,10 @@ class Binds:
             outlet.account = account
         return outlet
 
+    def outlets(self) -> list[BoundOutlet]:
+        """Those that were ever asked for."""
+        return list(self._outlets.values())
+
     def next_number(self) -> int:
         """A number for a new bind."""
         self._last_number += 1

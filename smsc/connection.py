@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         self.tls = ""  # version of TLS, "TLSv1.3"; "" on a plain connection
         self.certificate: PeerCertificate | None = None  # of the peer, verified
         self.bound_at = 0
+        self.seat = (0, 0)  # account and number of the seat it has, while bound (`seats.py`)
         self._ingress: Ingress | None = None
         self._transport: asyncio.Transport | None = None
         self._session = Session("SMSC", listener.session_settings, listener.now())
@@ -133,6 +134,7 @@ class Connection(asyncio.Protocol):
         if self.number:
             _log.info("unbound", bind=self.number, system_id=self.account.system_id, peer=self.peer)
         self._listener.binds.remove(self)
+        self._leave_seat()
         if self._binding is not None:
             self._binding.cancel()
         self._dispatch(self._session.connection_lost())
@@ -273,6 +275,7 @@ class Connection(asyncio.Protocol):
         """Ask who it is; the connection goes on meanwhile and refuses everything else."""
         why = await self._listener.admit(self, pdu)
         if self._transport is None or self._transport.is_closing():
+            self._leave_seat()
             return
         if why:
             self._session.refuse(pdu, Status.ESME_RBINDFAIL)
@@ -282,6 +285,10 @@ class Connection(asyncio.Protocol):
         self._listener.bound(self, pdu, self._session)
         self.flush()
         self._tell_room()
+
+    def _leave_seat(self) -> None:
+        (account, number), self.seat = self.seat, (0, 0)
+        self._listener.seats.leave(account, number)
 
     def become(self, account: Account, bind_type: str, number: int, ingress: Ingress, bound_at: int) -> None:
         """Be a bind of this account from now on."""

@@ -2,9 +2,9 @@
 
 In charge of: the engine as others see it: what enters, whom to wake, its turns, its start and its end. Not in charge
 of: what is in memory and may start (`desk.py`), an attempt (`attempts.py`), what its outcome means (`outcomes.py`), the
-change that says so (`recording.py`), where to (`routing.py`), when again (`retry.py`), in which order (`lanes.py`),
-reading work back (`pump.py`), getting changes to disk (`settlement.py`), how a message is handed over (outlets), what
-the submitter is told (`receipts.py`).
+change that says so (`recording.py`), at which node (`crossing.py`), where to (`routing.py`), when again (`retry.py`),
+in which order (`lanes.py`), reading work back (`pump.py`), getting changes to disk (`settlement.py`), how a message is
+handed over (outlets), what the submitter is told (`receipts.py`).
 
 Theory: a message enters with `admit` after its insert is on disk and after its response left, or through the pump,
 which claims rows that fell due. It leaves memory when the change that records its outcome is on disk; until then it is
@@ -36,8 +36,10 @@ from ..store.failpoints import Failpoint, nothing
 from ..store.statement import Query
 from ..store.store import Answer, QueueReason, Store, StoreClosed
 from .attempts import Attempts
+from .crossing import Crossing
 from .delivery_settings import DeliverySettings
 from .desk import Desk, Ended
+from .handover import Handover
 from .holding import Holding
 from .lanes import Loan
 from .outcomes import Outcomes, Redelivery
@@ -85,8 +87,10 @@ class Delivery:
         settings: DeliverySettings | None = None,
         schedules: Mapping[ErrorClass, Schedule] = DEFAULT_SCHEDULES,
         failpoint: Failpoint = nothing,
+        handover: Handover | None = None,
     ) -> None:
-        """`mailbox` is where what cannot be delivered is deposited; `random` in [0, 1) spreads retries."""
+        """`mailbox` is where what cannot be delivered is deposited; `random` in [0, 1) spreads retries; `handover`
+        leads to other nodes, where there may be some."""
         settings = settings or DeliverySettings()
         self._store = store
         self._clock = store.clock
@@ -96,18 +100,25 @@ class Delivery:
         self._holding = Holding(store, receipts)
         self._settlements = Settlements(store, closed=self.halt)
         self._desk = Desk(store, recipients, max_tasks=settings.max_tasks, max_octets=settings.max_octets)
-        self._pump = Pump(store, recipients, receipts, self._desk, claim_size=settings.claim_size)
+        self._pump = Pump(
+            store, recipients, receipts, self._desk,
+            claim_size=settings.claim_size, lossy=handover is not None,
+        )  # fmt: skip
         self._recording = Recording(
             self._desk, store, self._settlements, receipts=receipts, recipients=recipients, pump=self._pump,
             horizon_s=settings.horizon_s,
         )  # fmt: skip
+        self._router = router
+        self._handover = handover
+        self._crossing = Crossing(self._desk, self._recording, store, recipients, handover)
         self._attempts = Attempts(
             self._desk, self._recording, store, router=router, screening=screening, recipients=recipients,
-            mailbox=mailbox, failpoint=failpoint,
+            crossing=self._crossing, mailbox=mailbox, failpoint=failpoint,
         )  # fmt: skip
         self._outcomes = Outcomes(
-            self._desk, self._attempts, self._recording, store, receipts=receipts, recipients=recipients,
-            pump=self._pump, accounts=accounts, random=random, seen=self._seen, mailbox=mailbox,
+            self._desk, self._attempts, self._recording, self._crossing, store,
+            receipts=receipts, recipients=recipients, pump=self._pump, accounts=accounts, random=random,
+            seen=self._seen, mailbox=mailbox,
             schedules=schedules, unbound_retry_s=settings.unbound_retry_s, failpoint=failpoint,
         )  # fmt: skip
         self._desk.begin_with(self._attempts.begin)
@@ -118,6 +129,8 @@ class Delivery:
     def start(self) -> None:
         """Begin to work: claims what earlier lives left and everything that falls due."""
         self._runner = asyncio.get_running_loop().create_task(self._run(), name="delivery")
+        if self._handover is not None:
+            self._handover.start(self._desk, spoke=self.spoke_elsewhere, changed=self._crossing.look_around)
 
     def has_room(self) -> bool:
         """False when memory is spoken for: then new rows are stored unowned and the pump reads them back."""
@@ -133,8 +146,14 @@ class Delivery:
         return len(self._desk.tasks)
 
     def admit(self, message: Message, reason: str = QueueReason.NEW) -> None:
-        """Work on a message whose queue row this node owns. Call after its response has left."""
+        """Work on a message whose queue row this node owns, or tell the node that does. Call after its response has
+        left."""
         self._desk.admit(message, reason)
+
+    def owner_for(self, message: Message) -> int:
+        """The epoch that should own a new message's row: that of the node which will hand it over."""
+        crossing = self._crossing
+        return self._store.epoch if crossing.alone else crossing.owner(message, self._router.leads(message))
 
     def watch(self, id: int, ended: Ended) -> None:
         """Tell of the end of a message that is about to be admitted; not called if this node loses it."""
@@ -167,9 +186,17 @@ class Delivery:
         self._desk.rouse(recipient)
         self._desk.nudge()
         self._seen(recipient)
+        self._crossing.woken(recipient)
 
     def spoke(self, number: str) -> None:
         """A handset sent something through a switch: if it was silent, it is seen again."""
+        if self._recipients.is_silent(number):
+            self.wake(number)
+        else:
+            self._crossing.spoke(number)
+
+    def spoke_elsewhere(self, number: str) -> None:
+        """The same, at another node."""
         if self._recipients.is_silent(number):
             self.wake(number)
 

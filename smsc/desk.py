@@ -51,6 +51,7 @@ class Desk:
         self._max_tasks = max_tasks
         self._max_octets = max_octets
         self._begin: Callable[[Lane, Task], None] = _nobody
+        self._elsewhere: Callable[[Message], bool] | None = None
         self.lanes: dict[str, Lane] = {}
         self.tasks: dict[int, Task] = {}
         self.octets = 0
@@ -69,6 +70,10 @@ class Desk:
     def begin_with(self, begin: Callable[[Lane, Task], None]) -> None:
         """Call `begin` with a task that was taken out of its lane because it may start."""
         self._begin = begin
+
+    def give_with(self, elsewhere: Callable[[Message], bool]) -> None:
+        """Ask `elsewhere` about each new message: True if another node owns its row, and knows of it now."""
+        self._elsewhere = elsewhere
 
     # ------------------------------------------------------------------------------------------ who is here
 
@@ -92,7 +97,10 @@ class Desk:
         return not held and self._store.alive()
 
     def admit(self, message: Message, reason: str = QueueReason.NEW) -> None:
-        """Work on a message whose queue row this node owns. Call after its response has left."""
+        """Work on a message whose queue row this node owns, or tell the node that does. Call after its response has
+        left."""
+        if self._elsewhere is not None and self._elsewhere(message):
+            return
         lane = self._enter(Task(message, reason=reason))
         if lane is not None:
             self.advance(lane)

@@ -14,6 +14,7 @@ retry behind an ESME, and a higher priority that arrives while a lower one waits
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..message import Event, Message
@@ -39,6 +40,12 @@ class Task:
     no_mailbox: bool = False  #: the mailbox said that this is not for it
     cleared: bool = False  #: the checks of the attempt stage let it go, and the attempt has not begun
     resume: tuple[str, str] | None = None  #: (stage, check) behind which its checks go on; `holding.py`
+    claimed: bool = (
+        False  #: from the database: older ones of its recipient may be on their way to another node
+    )
+    looked: bool = False  #: nobody else works for its recipient, says the database (`handover.py`)
+    passes: int = 0  #: times it was handed between nodes since its last attempt
+    skip: tuple[str, ...] = ()  #: routes that failed in this attempt at another node
     notes: tuple[Event, ...] = ()  #: events that ride with its next change
     lead: Lead | None = None  #: where the attempt under way went
     others: list[Lead] = field(default_factory=list[Lead])  #: routes not tried in this attempt
@@ -77,6 +84,7 @@ class Lane:
     flying: int = 0  #: attempts under way, and outcomes of attempts that must be on disk before the next try
     blocked_until: int = 0  #: handset: the lane's retry clock
     parked_at: str = ""  #: name of the outlet in whose queue it stands for room in a window
+    contested: bool = False  #: one of its messages went to another node in the middle of an attempt
     advancing: bool = False  #: somebody is starting what may start; guards against doing so twice at a time
     alarm: int = 0  #: earliest timer that is set for it; 0: none
     expiry: int = NEVER  #: nothing that waits ends before this
@@ -153,6 +161,13 @@ class Lane:
         self.groups.clear()
         self.expiry = NEVER
         return tasks
+
+    def standing(self) -> Iterator[Task]:
+        """Everything that waits here, in no order."""
+        for entry in self.waiting:
+            yield entry[3]
+        for _, _, task in self.delayed:
+            yield task
 
     def delay(self, task: Task) -> None:
         """Put a task off until its own due time."""

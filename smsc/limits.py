@@ -1,6 +1,7 @@
 """How much an account may submit.
 
-In charge of: the rate of an account over all its binds. Not in charge of: how many requests a bind may have unanswered
+In charge of: the rate of an account over all its binds on this node. Not in charge of: how the nodes share it
+(`shares.py`), how many requests a bind may have unanswered
 (`smpp/session.py` counts its window), or what the center as a whole can take (the store says).
 
 Theory. A token bucket holds `burst` tokens and gains `rate` a second; a message takes one. It is kept as one integer,
@@ -13,6 +14,8 @@ debt is paid before the next message that is none, and parts stop as well at its
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from ..access.accounts import Account
 
@@ -69,17 +72,22 @@ class TokenBucket:
 class Throttle:
     """The limit of one account, shared by all its binds and its HTTP calls on this node."""
 
-    __slots__ = ("_bucket", "_rate")
+    __slots__ = ("_bucket", "_rate", "_share", "asked")
 
     def __init__(self, throughput: float | None, burst: int) -> None:
         """`throughput`: messages a second; None: unlimited."""
         self._rate = (throughput, burst)
+        self._share = 1.0
         self._bucket = None if throughput is None else TokenBucket(throughput, burst)
+        self.asked = 0  #: messages it was asked for since `Throttles.demand`, if it has a limit
 
     def take(self, now: int, continuing: bool = False) -> int:
         """Ask for one message at `now` (monotonic ns): 0: go on, else wait so many ns (ESME_RTHROTTLED)."""
         bucket = self._bucket
-        return 0 if bucket is None else bucket.take(now, continuing)
+        if bucket is None:
+            return 0
+        self.asked += 1
+        return bucket.take(now, continuing)
 
     def used(self, now: int) -> float:
         """How much of the burst is used up at `now`: 0 to 1; 0 without a limit."""
@@ -87,11 +95,22 @@ class Throttle:
 
     def change(self, throughput: float | None, burst: int) -> None:
         """Follow an edit of the account. What was taken stays taken."""
-        if (throughput, burst) == self._rate:
-            return
-        before = self._bucket
-        self._rate = (throughput, burst)
-        self._bucket = None if throughput is None else TokenBucket(throughput, burst)
+        if (throughput, burst) != self._rate:
+            self._rate = (throughput, burst)
+            self._renew()
+
+    def use_share(self, share: float) -> None:
+        """Give out this part of the account's limit: other nodes give out the rest (`shares.py`)."""
+        if share != self._share:
+            self._share = share
+            self._renew()
+
+    def _renew(self) -> None:
+        before, (throughput, burst) = self._bucket, self._rate
+        share = self._share
+        self._bucket = (
+            None if throughput is None else TokenBucket(throughput * share, max(1, round(burst * share)))
+        )
         if before is not None and self._bucket is not None:
             self._bucket.adopt(before)
 
@@ -113,6 +132,24 @@ class Throttles:
         else:
             throttle.change(account.throughput, account.burst)
         return throttle
+
+    def demand(self) -> dict[int, int]:
+        """Messages that accounts with a limit asked for since this was called last, by account number."""
+        found: dict[int, int] = {}
+        for number, throttle in self._by_account.items():
+            if throttle.asked:
+                found[number], throttle.asked = throttle.asked, 0
+        return found
+
+    def use_share(self, number: int, share: float) -> None:
+        """See `Throttle.use_share`."""
+        throttle = self._by_account.get(number)
+        if throttle is not None:
+            throttle.use_share(share)
+
+    def known(self) -> Iterable[int]:
+        """Accounts that asked here at any time."""
+        return self._by_account
 
     def forget(self, number: int) -> None:
         """Drop a deleted account's."""

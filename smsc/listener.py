@@ -26,6 +26,7 @@ from .connection import Connection
 from .identity import Identity, trusted_name
 from .limits import Throttles
 from .operations import Operations
+from .seats import Seats, SeatsUnknown
 from .smpp.codec import Pdu
 from .smpp.command_id import CommandId
 from .smpp.command_status import CommandStatus as Status
@@ -139,6 +140,7 @@ class Listener:
         submission: Submission,
         operations: Operations,
         binds: Binds,
+        seats: Seats,
         clock: Clock,
         throttles: Throttles,
         store_pending: Callable[[], int],
@@ -153,6 +155,7 @@ class Listener:
         self.submission = submission
         self.operations = operations
         self.binds = binds
+        self.seats = seats
         self.clock = clock
         self.identity = identity or Identity()
         self.now = now
@@ -333,7 +336,15 @@ class Listener:
             return "bind-type"
         if self._collides(account, connection):
             return "name-collision"
-        return "" if self.binds.has_room(account) else "too-many-binds"
+        if not self.binds.has_room(account):
+            return "too-many-binds"
+        try:
+            seat = await self.seats.take(account)
+        except SeatsUnknown as error:
+            _log.warning("seat-not-known", system_id=system_id, error=str(error))
+            return "store-away"
+        connection.seat = (account.number, seat)
+        return "" if seat else "too-many-binds"
 
     def _collides(self, account: Account, connection: Connection) -> bool:
         """Whether somebody elsewhere has a switch's name already. Where a name belongs to addresses, these decide."""

@@ -26,6 +26,7 @@ from ..store.failpoints import Failpoint, nothing
 from ..store.store import Change, QueueReason, Release, Requeue, Store, StoreClosed
 from .attempts import AGAIN_MS, Attempt, Attempts
 from .causes import receipt_error
+from .crossing import Crossing
 from .desk import Desk
 from .lanes import NEVER, Lane, Task
 from .pump import Pump
@@ -60,6 +61,7 @@ class Outcomes:
         desk: Desk,
         attempts: Attempts,
         recording: Recording,
+        crossing: Crossing,
         store: Store,
         *,
         receipts: Receipts,
@@ -77,6 +79,7 @@ class Outcomes:
         self._desk = desk
         self._attempts = attempts
         self._recording = recording
+        self._crossing = crossing
         self._store = store
         self._clock = store.clock
         self._receipts = receipts
@@ -219,7 +222,7 @@ class Outcomes:
             attempts=task.attempts + 1,
             now=now,
             random=self._random(),
-            more_routes=any(lead.outlet.reachable() for lead in task.others),
+            more_routes=any(self._crossing.place(lead.outlet, message.recipient) for lead in task.others),
             mailbox=mailbox is not None and may_deposit,
             schedules=self._schedules,
         )

@@ -28,6 +28,11 @@ __all__ = ["RECONCILE_EVERY_MS", "Pump", "Worker"]
 
 #: How often rows that nobody works on are looked for, and how old they must be.
 RECONCILE_EVERY_MS = 30_000
+#: The same where other nodes hand rows over on a bus that may lose them.
+SWEEP_EVERY_MS = 3_000
+#: Rows looked at in one step of a sweep, and milliseconds between two steps.
+_SWEEP_ROWS = 5_000
+_SWEEP_STEP_MS = 200
 
 #: Rows of this epoch: those that memory does not know were left by a commit whose outcome was in doubt.
 _OWNED_AND_OLD = Query(
@@ -81,14 +86,24 @@ class Pump:
     """The pump of one node; `turn` is called by one task at a time."""
 
     def __init__(
-        self, store: Store, recipients: Recipients, receipts: Receipts, worker: Worker, *, claim_size: int
+        self,
+        store: Store,
+        recipients: Recipients,
+        receipts: Receipts,
+        worker: Worker,
+        *,
+        claim_size: int,
+        lossy: bool = False,
     ) -> None:
-        """`claim_size`: rows read at a time."""
+        """`claim_size`: rows read at a time; `lossy`: rows are handed over by a bus that may lose their ids."""
         self._store = store
         self._recipients = recipients
         self._receipts = receipts
         self._worker = worker
         self._claim_size = claim_size
+        self._page = max(claim_size, _SWEEP_ROWS) if lossy else claim_size
+        self._old_ms = SWEEP_EVERY_MS if lossy else RECONCILE_EVERY_MS
+        self._counted_at = 0
         self._wanted: dict[str, None] = {}  # recipients seen again, in that order
         self._back: dict[str, None] = {}  # outlets that came back
         self._more: set[str] = set()  # recipients of whom one claim did not take all
@@ -133,10 +148,14 @@ class Pump:
             await self._claim(recipient)
         more = bool(self._worker.room()) and await self._claim()
         now = self._store.clock.now_ms()
-        if now - self._reconciled_at >= RECONCILE_EVERY_MS:
+        # A sweep that has not come to its end goes on soon where ids get lost every day.
+        half_way = self._reconciled_to and self._old_ms == SWEEP_EVERY_MS
+        if now - self._reconciled_at >= (_SWEEP_STEP_MS if half_way else self._old_ms):
             await self._reconcile(now)
-            await self._receipts.count(self._store)
             self._reconciled_at = now
+        if now - self._counted_at >= RECONCILE_EVERY_MS:
+            await self._receipts.count(self._store)
+            self._counted_at = now
         return more
 
     async def _claim(self, recipient: str | None = None) -> bool:
@@ -146,7 +165,7 @@ class Pump:
         works = await self._store.claim(due_before=due_before, limit=limit, recipient=recipient)
         tasks: list[Task] = []
         for work in works:
-            task = Task(work.message, attempts=work.attempts, reason=work.reason)
+            task = Task(work.message, attempts=work.attempts, reason=work.reason, claimed=True)
             if work.reason == QueueReason.RELEASED:
                 task.resume = await resumes_behind(self._store, work.message.id)
             tasks.append(task)
@@ -165,22 +184,19 @@ class Pump:
         A row that is finished while the answer travels looks lost as well, and must not be sent again: a row counts as
         lost only if it is still there in an answer to a second question, asked after memory did not know it.
         """
-        asked = {"owner": self._store.epoch, "before": now - RECONCILE_EVERY_MS}
-        seen = await self._store.fetch(
-            _OWNED_AND_OLD, after=self._reconciled_to, limit=self._claim_size, **asked
-        )
+        asked = {"owner": self._store.epoch, "before": now - self._old_ms}
+        seen = await self._store.fetch(_OWNED_AND_OLD, after=self._reconciled_to, limit=self._page, **asked)
         lost = {int(row["id"]) for row in seen if not self._worker.knows(int(row["id"]))}
         if lost:
-            again = await self._store.fetch(
-                _OWNED_AND_OLD, after=min(lost) - 1, limit=self._claim_size, **asked
-            )
-            rows = {int(row["id"]): row for row in again if int(row["id"]) in lost}
+            again = await self._store.fetch(_OWNED_AND_OLD, after=min(lost) - 1, limit=self._page, **asked)
+            found = [row for row in again if int(row["id"]) in lost]
+            rows = {int(row["id"]): row for row in found[: min(self._claim_size, self._worker.room())]}
             tasks: list[Task] = []
             for message in await self._store.load(list(rows)):
                 row = rows[message.id]
-                task = Task(message, attempts=int(row["attempts"]), reason=str(row["reason"]))
+                task = Task(message, attempts=int(row["attempts"]), reason=str(row["reason"]), claimed=True)
                 if task.reason == QueueReason.RELEASED:
                     task.resume = await resumes_behind(self._store, message.id)
                 tasks.append(task)
             self._worker.take([task for task in tasks if not self._worker.knows(task.message.id)])
-        self._reconciled_to = int(seen[-1]["id"]) if len(seen) == self._claim_size else 0
+        self._reconciled_to = int(seen[-1]["id"]) if len(seen) == self._page else 0

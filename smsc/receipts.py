@@ -170,11 +170,14 @@ class Receipts:
         next_id: Callable[[], int],
         epoch: Callable[[], int],
         node: int = 0,
+        owner_of: Callable[[int], int] | None = None,
     ) -> None:
-        """`accounts` finds live accounts by number; `epoch` owns the queue rows of the receipts."""
+        """`accounts` finds live accounts by number; `epoch` owns the queue rows of the receipts, unless `owner_of`
+        knows a node that reaches the account."""
         self._accounts = accounts
         self._next_id = next_id
         self._epoch = epoch
+        self._owner_of = owner_of
         self._node = node
         self._zones: dict[str, ZoneInfo] = {}
         self._waiting: dict[int, int] = {}  # receipts that wait, by account
@@ -301,7 +304,7 @@ class Receipts:
             submitted_at=at,
             expires_at=at + RECEIPT_VALIDITY_MS,
             parent=message.id,
-            owner=self._epoch(),
+            owner=self._owner_of(message.account) if self._owner_of is not None else self._epoch(),
         )
 
     def _text(

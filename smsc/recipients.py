@@ -103,6 +103,18 @@ class Recipients:
         if silence is not None:
             silence.next_try = 0
 
+    def learn(self, number: str, silence: Silence | None) -> None:
+        """Take over what another node found out; None: the recipient was reached."""
+        known = self._silent.get(number)
+        if silence is None:
+            if known is not None:
+                known.next_try = 0  # the row is gone; a success here still clears what is left
+        elif known is None or known.failures < silence.failures:
+            self._silent[number] = silence
+            if len(self._silent) > REMEMBERED:
+                self._silent.popitem(last=False)
+                self._forgotten_some = True
+
     def is_silent(self, number: str) -> bool:
         """True if its last attempt is known to have failed."""
         return number in self._silent

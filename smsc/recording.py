@@ -24,7 +24,7 @@ from functools import cache, partial
 
 from sqlalchemy import bindparam, update
 
-from ..message import Kind, MessageState
+from ..message import Kind, Message, MessageState
 from ..metrics import counter
 from ..outlet import ErrorClass, Outcome, Outlet, Write
 from ..store import tables
@@ -80,6 +80,17 @@ class Recording:
         self._pump = pump
         self._horizon_ms = horizon_s * 1000
         self._veiled: dict[str, int] = {}  # recipient -> next try of what is withheld from him
+        self._unheard: Callable[[Message, MessageState, Outcome | None], None] | None = None
+        self._reached: Callable[[Outlet, str], object] = lambda outlet, _: outlet.reachable()
+
+    def cross_with(
+        self,
+        unheard: Callable[[Message, MessageState, Outcome | None], None],
+        reached: Callable[[Outlet, str], object],
+    ) -> None:
+        """Call `unheard` with each ending that nobody waits for here; `reached` says whether any node reaches an
+        outlet for a recipient."""
+        self._unheard, self._reached = unheard, reached
 
     # ------------------------------------------------------------------------------------------ endings
 
@@ -129,6 +140,8 @@ class Recording:
                 self._receipts.concluded(message)
             if ended is not None:
                 ended(state, outcome)
+            elif self._unheard is not None:
+                self._unheard(message, state, outcome)
 
         self.commit(lane, task, change, stored=stored, conflict=conflict)
 
@@ -218,7 +231,7 @@ class Recording:
 
     def _look_again(self, outlet: Outlet, recipient: str) -> None:
         """That an outlet was not there is on disk now. If it came back meanwhile, its return found nothing to wake."""
-        if outlet.reachable():
+        if self._reached(outlet, recipient):
             self._pump.want(recipient)
             self._desk.rouse(recipient)
             self._desk.nudge()

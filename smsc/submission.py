@@ -272,7 +272,7 @@ class Submission:
         reason, due_at = self._place(message, finding)
         ours = reason in _TRIED_AT_ONCE and not message.schedule_at
         ours = ours and self._delivery.has_room()
-        message.owner = self._store.epoch if ours else 0
+        message.owner = self._delivery.owner_for(message) if ours else 0
         if not ours:
             due_at = max(due_at, min(self._clock.now_ms() + _YOUNG_MS, message.expires_at))
         at, node = message.submitted_at, self._store.node

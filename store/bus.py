@@ -1,7 +1,12 @@
-"""Waking other rooms, and later other nodes: a bus that may lose everything it carries.
+"""Waking other rooms and other nodes: a bus that may lose everything it carries.
 
 In charge of: the interface, and the binding within one process. Not in charge of: truth; whoever listens also looks
-into the store from time to time (`claim`), so that a lost message costs time, never work.
+into the store from time to time, so that a lost message costs time, never work. The bindings between processes are
+`bus_wire.py` (what they share), `bus_postgresql.py` and `bus_nats.py`.
+
+Everybody who listens to a topic is told, the one who tells included. Payloads are UTF-8 text of at most `MOST_OCTETS`.
+
+Source: notes/store.md 4.
 """
 
 from __future__ import annotations
@@ -10,19 +15,33 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-__all__ = ["Bus", "LocalBus"]
+__all__ = ["BACK", "MOST_OCTETS", "Bus", "Listener", "LocalBus", "Taker"]
 
 log = logging.getLogger(__name__)
 
+#: Longest payload of a topic: PostgreSQL takes 7999 octets, with what says whose it is.
+MOST_OCTETS = 7_000
+
+#: A topic that each process is told of by itself: the bus was away, and whatever it carried meanwhile is lost.
+BACK = "bus-is-back"
+
 Listener = Callable[[bytes], None]
-#: Ids of messages whose queue rows an epoch owns already.
-Taker = Callable[[Sequence[int]], None]
+#: Ids of messages whose queue rows an epoch owns already, and what the node that had them says about them.
+Taker = Callable[[Sequence[int], str], None]
 
 
 class Bus(Protocol):
     """Hands work to the node that owns it, and tells topics to whoever listens. Called on the event loop."""
 
-    def hand(self, epoch: int, ids: Sequence[int]) -> None:
+    async def open(self) -> None:
+        """Begin to carry. Does not wait for a server, and does not fail for want of one."""
+        ...
+
+    async def close(self) -> None:
+        """Carry what was taken, if that goes quickly, and end."""
+        ...
+
+    def hand(self, epoch: int, ids: Sequence[int], note: str = "") -> None:
         """Tell the node in that epoch that these messages, which it owns, are in the queue."""
         ...
 
@@ -46,12 +65,18 @@ class LocalBus:
         self._listeners: dict[str, list[Listener]] = {}
         self._takers: dict[int, Taker] = {}
 
-    def hand(self, epoch: int, ids: Sequence[int]) -> None:
+    async def open(self) -> None:
+        """See `Bus.open`."""
+
+    async def close(self) -> None:
+        """See `Bus.close`."""
+
+    def hand(self, epoch: int, ids: Sequence[int], note: str = "") -> None:
         """See `Bus.hand`."""
         taker = self._takers.get(epoch)
         if taker is not None:
             try:
-                taker(ids)
+                taker(ids, note)
             except Exception:
                 log.exception("handing work to epoch %d failed", epoch)
 

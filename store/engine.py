@@ -254,6 +254,16 @@ class Engine(Living):
             log.warning("%d queue rows of earlier lives are taken up", freed)
             self._floor = 0
 
+    def adopt_soon(self) -> None:
+        """A life ended: the next claim looks for its rows."""
+        self._orphans_at = 0.0
+
+    async def give_back(self) -> int:
+        """Before the end: let other nodes have what this life has not done; how many rows."""
+        return await self._chunks(
+            work.GIVE_BACK.compiled(self.dialect), {"epoch": self.epoch, "now": self.clock.now_ms()}
+        )
+
     async def next_due(self) -> int | None:
         """See `Store.next_due`."""
         return (await self.read(work.NEXT_DUE))[0]["due_at"]

@@ -21,6 +21,7 @@ from typing import Any
 
 from sqlalchemy.engine import Dialect
 
+from .. import __version__
 from . import nodes
 from .clock import Clock, DatabaseClock, boot_ns
 from .failpoints import Failpoint, nothing
@@ -82,6 +83,9 @@ class Living(ABC):
         self._orphans_at = 0.0  # monotonic time at which rows of ended lives are looked for again
         self._life_hooks: list[Callable[[LifeState], None]] = []
         self._commit_hooks: list[Callable[[], None]] = []
+        self._wanted = ""
+        #: Called with what an operator asks of this node, when that changes.
+        self.on_wanted: list[Callable[[str], None]] = []
 
     # ------------------------------------------------------------------------------- what a database must add
 
@@ -202,6 +206,7 @@ class Living(ABC):
             "name": name,
             "address": self.settings.node_address,
             "high_water": high_water,
+            "version": __version__,
         }
         try:
             if seat.replaces:
@@ -225,7 +230,7 @@ class Living(ABC):
             await asyncio.sleep(self.settings.heartbeat_s)
             try:
                 await self.beat()
-                if self.shared and time.monotonic() - reaped_at > self.settings.dead_after_s / 2:
+                if self.shared and time.monotonic() - reaped_at > self.settings.dead_after_s / 10:
                     reaped_at = time.monotonic()
                     await self.reap()
             except (StoreUnavailable, Clash) as reason:
@@ -256,6 +261,7 @@ class Living(ABC):
             return
         self.clock.measured(rows[0]["heartbeat_at"])
         life.beaten(sent_at)
+        self._want(rows[0]["wanted"])
         trouble = await self._probe()
         if trouble != self.trouble:
             if trouble:
@@ -263,6 +269,12 @@ class Living(ABC):
             else:
                 log.warning("accepts go on; what was wrong: %s", self.trouble)
             self.trouble = trouble
+
+    def _want(self, wanted: str) -> None:
+        if wanted != self._wanted:
+            self._wanted = wanted
+            for hook in self.on_wanted:
+                hook(wanted)
 
     async def reap(self) -> list[int]:
         """End the lives of nodes whose heartbeat is too old; their epochs."""

@@ -41,14 +41,18 @@ from sqlalchemy.sql.functions import FunctionElement
 from ..message import ID_SHIFT, MAX_NODE, IdGenerator, id_at
 from .statement import Query, Sql
 from .store import StoreClosed
-from .tables import event, message, node
+from .tables import event, message, node, queue
 
-__all__ = ["Life", "LifeState", "Seat", "choose_seat", "database_ms"]
+__all__ = ["DRAIN", "Life", "LifeState", "Seat", "choose_seat", "database_ms"]
 
 log = logging.getLogger(__name__)
 
 #: Ids are reserved this far ahead, and again when half of it is used: a node that cannot reach its database runs dry.
 RESERVE_MS = 20_000
+
+
+#: What an operator may ask of a node (`wanted`): take nothing new, hand over what is not done, and end.
+DRAIN = "drain"
 
 
 class database_ms(FunctionElement[int]):
@@ -88,6 +92,8 @@ SIT_DOWN = Sql(
         started_at=database_ms(),
         high_water=bindparam("high_water"),
         released=0,
+        wanted="",
+        version=bindparam("version"),
     ),
 )
 NEW_SEAT = Sql(
@@ -102,6 +108,8 @@ NEW_SEAT = Sql(
         high_water=bindparam("high_water"),
         released=0,
         mark=0,
+        wanted="",
+        version=bindparam("version"),
     ),
 )
 BEAT = Sql(
@@ -109,7 +117,7 @@ BEAT = Sql(
     update(node)
     .where(node.c.number == bindparam("row_number"), node.c.epoch == bindparam("row_epoch"))
     .values(heartbeat_at=database_ms(), high_water=bindparam("high_water"))
-    .returning(node.c.heartbeat_at),
+    .returning(node.c.heartbeat_at, node.c.wanted),
 )
 LEAVE = Sql(
     "nodes: end a life in order",
@@ -133,9 +141,27 @@ ALONE = Sql(
 )
 LOOK = Query(
     "nodes: our row, and the database's time as the heartbeat",
-    select(database_ms().label("heartbeat_at")).where(
+    select(database_ms().label("heartbeat_at"), node.c.wanted).where(
         node.c.number == bindparam("number"), node.c.epoch == bindparam("epoch")
     ),
+)
+
+WANT = Sql(
+    "nodes: ask something of a live node",
+    update(node)
+    .where(
+        node.c.number == bindparam("row_number"), node.c.epoch == bindparam("row_epoch"), node.c.released == 0
+    )
+    .values(wanted=bindparam("wanted")),
+)
+#: Who there is, for people: with the queue rows each one works on.
+ROLL = Query(
+    "nodes: everybody, with what they work on",
+    select(
+        node,
+        database_ms().label("now_ms"),
+        select(func.count()).where(queue.c.owner == node.c.epoch).scalar_subquery().label("owned"),
+    ).order_by(node.c.number),
 )
 
 # A batch whose commit was cut off is recognised by a row that only it inserts, or by its number.

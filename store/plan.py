@@ -196,7 +196,7 @@ class Planner:
         if release is not None:
             plan.releases.append((release.id, release.owner))
         if requeue is not None:
-            owner = requeue.owner if requeue.keep else 0
+            owner = requeue.owner if requeue.keep else requeue.heir
             plan.requeues.append(
                 (requeue.due_at, requeue.attempts, owner, requeue.reason, requeue.id, requeue.owner)
             )

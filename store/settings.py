@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["RetentionSettings", "StoreSettings"]
+__all__ = ["BusSettings", "RetentionSettings", "StoreSettings"]
 
 DAY = 86_400  #: seconds
 
@@ -68,3 +68,14 @@ class StoreSettings(BaseModel):
     wal_alarm_bytes: int = Field(default=512 << 20, ge=1 << 20)
 
     retention: RetentionSettings = RetentionSettings()
+
+
+class BusSettings(BaseModel):
+    """How the nodes of a center wake each other. What the bus loses is repaired from the database."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: `nats://host:4222` (several with commas) for large clusters; empty: PostgreSQL's NOTIFY, or nothing on SQLite.
+    url: str = Field(default="", pattern=r"^$|^(nats|tls)://\S+$")
+    #: Begins the names of channels, for several centers that share one server.
+    name: str = Field(default="restante", pattern=r"^[a-z][a-z0-9_]{0,31}$")

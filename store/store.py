@@ -76,7 +76,8 @@ class Requeue:
     due_at: int  #: UTC epoch milliseconds
     attempts: int  #: attempts made so far
     reason: str  #: a QueueReason
-    keep: bool = False  #: True: this node goes on owning it; False: owner becomes 0
+    keep: bool = False  #: True: this node goes on owning it; False: owner becomes `heir`
+    heir: int = 0  #: epoch of the node that works on it from now on; 0: whoever claims it
 
 
 class Answer(Enum):

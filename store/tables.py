@@ -153,6 +153,10 @@ node = Table(
     Column(
         "mark", BigInteger, nullable=False
     ),  # last batch that carried no row of its own to recognise it by
+    Column(
+        "wanted", Text, nullable=False, server_default=""
+    ),  # what an operator asks of it: "drain" or nothing
+    Column("version", Text, nullable=False, server_default=""),  # of the program
 )
 
 #: Answers already given, for peers that ask twice (Idempotency-Key, duplicate_window).

@@ -21,6 +21,7 @@ from .tables import body, message, node, queue
 
 __all__ = [
     "BODIES",
+    "GIVE_BACK",
     "MESSAGES",
     "NEXT_DUE",
     "ORPHANS",
@@ -67,6 +68,30 @@ ORPHANS = Sql(
         due_at=case(
             (
                 and_(queue.c.reason.in_(_EARLY), queue.c.due_at > bindparam("now", type_=BigInteger)),
+                bindparam("now", type_=BigInteger),
+            ),
+            else_=queue.c.due_at,
+        ),
+    ),
+)
+
+
+#: A life that ends in order gives back what it worked on: as due now, so that everybody's next claim finds it.
+GIVE_BACK = Sql(
+    "work: give back what a life that ends has not done",
+    update(queue)
+    .where(
+        queue.c.id.in_(
+            select(queue.c.id)
+            .where(queue.c.owner == bindparam("epoch", type_=BigInteger))
+            .limit(bindparam("limit", type_=Integer))
+        )
+    )
+    .values(
+        owner=0,
+        due_at=case(
+            (
+                or_(queue.c.reason.in_(_EARLY), queue.c.due_at < bindparam("now", type_=BigInteger)),
                 bindparam("now", type_=BigInteger),
             ),
             else_=queue.c.due_at,

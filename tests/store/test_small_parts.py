@@ -29,12 +29,12 @@ def test_the_local_bus_calls_whoever_listens() -> None:
     stop()
     bus.publish("t", b"3")
     assert heard == [b"1"]
-    stop_taking = bus.take(7, heard.append)
-    bus.hand(7, [1, 2])
+    stop_taking = bus.take(7, lambda ids, note: heard.append((list(ids), note)))
+    bus.hand(7, [1, 2], "why")
     bus.hand(8, [3])
     stop_taking()
     bus.hand(7, [4])
-    assert heard == [b"1", [1, 2]]
+    assert heard == [b"1", ([1, 2], "why")]
 
 
 def test_a_failpoint_kills_at_its_pass() -> None:

@@ -249,13 +249,7 @@ class Center:
         self.screening = Screening(
             [AddressPermission(by_number), *self._spoof_checks(), *self._zone_checks()]
         )
-        self.receipts = Receipts(
-            accounts=by_number,
-            next_id=store.next_id,
-            epoch=lambda: store.epoch,
-            node=store.node,
-            owner_of=self._receipt_owner if store.shared else None,
-        )
+        self.receipts = self._make_receipts()
         self.recipients = Recipients(store)
         self.delivery = Delivery(
             store=store,
@@ -354,6 +348,15 @@ class Center:
         self.handover = Handover(store, self.bus, self.neighbours)
         self.shares = Shares(
             self.bus, self.throttles, epoch=lambda: store.epoch, nodes=lambda: self.neighbours.nodes
+        )
+
+    def _make_receipts(self) -> Receipts:
+        return Receipts(
+            accounts=self.accounts.by_number,
+            next_id=self.store.next_id,
+            epoch=lambda: self.store.epoch,
+            node=self.store.node,
+            owner_of=self._receipt_owner if self.store.shared else None,
         )
 
     def _receipt_owner(self, account: int) -> int:

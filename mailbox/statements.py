@@ -15,7 +15,9 @@ from functools import cache
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     Integer,
+    Select,
     SmallInteger,
     Text,
     and_,
@@ -28,12 +30,14 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.sql.elements import ColumnElement
 
 from ..store.statement import Query, Sql
 from ..store.tables import queue
+from .folders import Folder
 from .item import LISTED
 from .tables import mailbox, mailbox_gone, mailbox_item
 
@@ -120,10 +124,6 @@ def listing(*, folder: bool, unread: bool, starred: bool, kind: bool, sender: bo
         _i.id < bindparam("high", type_=BigInteger),
         _i.id >= bindparam("low", type_=BigInteger),
     ]
-    if folder:
-        where.append(_i.folder == bindparam("folder", type_=SmallInteger))
-    else:
-        where.append(_i.folder != TRASH)
     if unread:
         where.append(_i.is_read == ZERO)
     if starred:
@@ -135,10 +135,30 @@ def listing(*, folder: bool, unread: bool, starred: bool, kind: bool, sender: bo
     if peer:
         where.append(_i.peer == bindparam("peer", type_=Text))
     state = select(_m.modseq).where(_m.subscriber == subscriber_id()).scalar_subquery().label("box_modseq")
-    chosen = (
-        select(*SHOWN, state).where(*where).order_by(_i.id.desc()).limit(bindparam("limit", type_=Integer))
-    )
+    limit = bindparam("limit", type_=Integer)
+    if folder:
+        where.append(_i.folder == bindparam("folder", type_=SmallInteger))
+        chosen = select(*SHOWN, state).where(*where).order_by(_i.id.desc()).limit(limit)
+    else:
+        newest = _newest_of_all(where, limit)
+        chosen = select(*SHOWN, state).where(_i.id.in_(newest)).order_by(_i.id.desc())
     return Query("mailbox: list of a folder", chosen)
+
+
+def _newest_of_all(where: Sequence[ColumnElement[bool]], limit: BindParameter[int]) -> Select[tuple[int]]:
+    """Ids of the newest items outside the bin. Each folder gives its newest, from its own stretch of the index: a
+    condition on the folder alone would read and sort every item of the box, however few are wanted."""
+    folders = [
+        select(_i.id)
+        .where(*where, _i.folder == literal_column(str(int(folder)), SmallInteger))
+        .order_by(_i.id.desc())
+        .limit(limit)
+        .subquery()
+        for folder in Folder
+        if folder is not Folder.TRASH
+    ]
+    newest = union_all(*(select(one.c.id) for one in folders)).subquery()
+    return select(newest.c.id).order_by(newest.c.id.desc()).limit(limit)
 
 
 def _conversations() -> Query:

@@ -218,7 +218,7 @@ class Desk:
             return
         lane.advancing = True
         try:
-            while lane.may_start(self._clock.now_ms()) and self.may_send():
+            while lane.waiting and lane.may_start(self._clock.now_ms()) and self.may_send():
                 task = lane.pop()
                 if self.holds(task):
                     self._begin(lane, task)
@@ -227,7 +227,7 @@ class Desk:
         if lane.idle:
             if self.lanes.get(lane.recipient) is lane:
                 del self.lanes[lane.recipient]
-        else:
+        elif lane.waiting or lane.delayed:
             self._arm(lane)
 
     def advance_all(self) -> None:

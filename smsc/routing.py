@@ -184,7 +184,7 @@ class Router:
 
     def reaches(self, message: Message) -> bool:
         """True if the recipient is routable or a subscriber's: asked at submit (behaviour.md 3)."""
-        return message.kind == Kind.RECEIPT or any(True for _ in self._leads(message, tuple))
+        return message.kind == Kind.RECEIPT or next(iter(self._leads(message, tuple)), None) is not None
 
     def _leads(
         self, message: Message, ordered: Callable[[Iterable[Route]], Iterable[Route]]

@@ -88,16 +88,17 @@ class Screening:
         said: list[Verdict] = []
         for at, check in enumerate(chain):
             answer = _ask(check, message, ingress, stage)
+            if answer is ACCEPT:  # the common case
+                continue
             if isawaitable(answer):
                 rest = self._wait(answer, chain[at:], message, ingress, stage, said, done)
                 task = asyncio.get_running_loop().create_task(rest)
                 self._waiting.add(task)
                 task.add_done_callback(self._waiting.discard)
                 return
-            if answer is not ACCEPT:
-                said.append(answer)
-                if answer.counts and answer.action is Action.REJECT:
-                    break
+            said.append(answer)
+            if answer.counts and answer.action is Action.REJECT:
+                break
         done(_conclude(said))
 
     async def _wait(

@@ -216,19 +216,17 @@ class Rules:
         self, message: Message, stage: Stage, at: int, *, sender_locatable: bool, recipient_locatable: bool
     ) -> list[Case]:
         """What must be judged about a message at a stage; empty for most messages."""
-        parties = {
-            Role.SENDER: Party(
-                Role.SENDER, message.sender, [], sender_locatable and is_locatable(message.sender)
-            ),
-            Role.RECIPIENT: Party(
-                Role.RECIPIENT, message.recipient, [], recipient_locatable and is_locatable(message.recipient)
-            ),
-        }
-        grants = {
-            role: self.grants(party.number, at) if party.locatable else [] for role, party in parties.items()
-        }
-        if not grants[Role.SENDER] and not grants[Role.RECIPIENT]:
+        sender_locatable = sender_locatable and is_locatable(message.sender)
+        recipient_locatable = recipient_locatable and is_locatable(message.recipient)
+        senders = self.grants(message.sender, at) if sender_locatable else []
+        recipients = self.grants(message.recipient, at) if recipient_locatable else []
+        if not senders and not recipients:
             return []
+        parties = {
+            Role.SENDER: Party(Role.SENDER, message.sender, [], sender_locatable),
+            Role.RECIPIENT: Party(Role.RECIPIENT, message.recipient, [], recipient_locatable),
+        }
+        grants = {Role.SENDER: senders, Role.RECIPIENT: recipients}
         policies: list[Policy] = []
         for role in Role:
             policy = governing(grants[role], role)

@@ -49,6 +49,8 @@ class Touched:
 
     count: int
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    #: How long its transaction kept the writer from others; 0: nobody waits for it, or nobody measured.
+    seconds: float = 0.0
 
 
 class Living(ABC):

@@ -379,11 +379,12 @@ class SqliteStore(Engine):
     def _transact_now(self, steps: Sequence[Step]) -> list[Touched]:
         """(writer thread) Statements in a transaction of their own."""
         try:
-            connection = self._ready()
+            connection, began = self._ready(), time.perf_counter()
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 touched = [touch(connection, compiled, arguments) for compiled, arguments in steps]
                 connection.execute("COMMIT")
+                touched[0].seconds = time.perf_counter() - began
             except BaseException as error:
                 if primary(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
                     self._shut()

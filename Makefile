@@ -1,6 +1,6 @@
 # Everything a person or a machine does with this checkout. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help venv lock run check format test test-long bench packages clean
+.PHONY: help venv lock run check format test test-long bench bench-full packages clean
 
 BIN := .venv/bin
 # Workers of pytest: one for each core.
@@ -35,8 +35,23 @@ test: packages check ## check, then every test, PostgreSQL and Kannel included
 test-long: packages check ## the same with the caps of fuzz, crash and soak tests lifted
 	RESTANTE_LONG=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'long or not long' --timeout 3600 $(PYTEST_ARGS)
 
-bench: venv ## print the benchmark tables, as ratios taken in one run
-	@for file in bench/*.py; do case $$file in bench/_*) ;; *) echo "== $$file"; $(BIN)/python "$$file" || exit 1 ;; esac; done
+bench: venv ## print the most telling benchmark tables in about three minutes, as ratios taken in one run
+	$(BIN)/python bench/codec.py
+	$(BIN)/python bench/zones.py
+	$(BIN)/python bench/store.py --rounds 1 --seconds 1 --batches 1000
+	$(BIN)/python bench/center.py --rounds 2 --count 5000
+	$(BIN)/python bench/rest.py 2
+	$(BIN)/python bench/growth.py --stored 20000,200000 --rounds 3 --seconds 1
+	$(BIN)/python bench/purge.py --stored 100000
+
+bench-full: venv ## print all of them: every number of binds and window, a million rows; GROWN=10000000 for ten
+	$(BIN)/python bench/codec.py
+	$(BIN)/python bench/zones.py
+	$(BIN)/python bench/store.py
+	$(BIN)/python bench/center.py --binds 1,10,100 --windows 1,10,100
+	$(BIN)/python bench/rest.py
+	$(BIN)/python bench/growth.py --stored 100000,$(or $(GROWN),1000000)
+	$(BIN)/python bench/purge.py
 
 lock: venv ## renew the locks from requirements*.in (UPGRADE=1 takes newer versions)
 	$(BIN)/uv pip compile --quiet --no-config $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes \

@@ -4,29 +4,44 @@ In charge of: the routes operators draw, and the ordered list of outlets for one
 (`attempts.py`), or whether the message may be sent at all (`screening.py`).
 
 The order (issue of the main job, section 6):
-1. a receipt goes to its account and nowhere else, or to the handset that asked for it; a test number of an account in
-   the sandbox, to the sandbox;
+1. a receipt goes to its account and nowhere else (to its binds or over its links), or to the handset that asked for it;
+   a test number of an account in the sandbox, to the sandbox;
 2. a number that an account owns goes to that account's binds;
 3. routes: longest prefix first, then lower `priority`, then by weight among equals; what is left is the failover order;
 4. a subscriber of an own number range that no route reaches goes to the mailbox.
 Whatever the rules say, nothing goes back to the network it came from, no place is tried twice in one attempt, and the
-center's own messages never go to a mailbox (behaviour.md 3, 4).
+center's own messages never go to a mailbox (behaviour.md 3, 4). A link whose center asks for less goes behind others;
+parts of one message are drawn alike and follow the first of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..message import Kind, Message, Role
 from ..outlet import Outlet
+from .pins import Pins, part_key
 from .sandbox import SandboxOutlet
 
-__all__ = ["Lead", "OwnNumbers", "Route", "RouteModel", "Router", "TargetKind"]
+__all__ = [
+    "Lead",
+    "Links",
+    "Note",
+    "OwnNumbers",
+    "Route",
+    "RouteModel",
+    "Router",
+    "TargetKind",
+    "compile_routes",
+]
 
 
 class TargetKind(StrEnum):
@@ -34,6 +49,7 @@ class TargetKind(StrEnum):
 
     ACCOUNT = "account"  #: the receiver binds of an account: an ESME or a switch
     SWITCH = "switch"  #: the handset, over the switch that serves it now
+    LINK = "link"  #: another center, to which we bind
     MAILBOX = "mailbox"  #: no attempt: straight to the box
     REJECT = "reject"  #: refused at submit with ESME_RINVDSTADR
 
@@ -51,6 +67,7 @@ class RouteModel(BaseModel):
     )
     target: TargetKind = TargetKind.ACCOUNT
     account: str = Field(default="", max_length=15, description="system_id; required for target account")
+    link: str = Field(default="", max_length=64, description="name of a link; required for target link")
     submitter: str = Field(
         default="", max_length=15, description="only messages of this system_id; empty: of all"
     )
@@ -62,10 +79,9 @@ class RouteModel(BaseModel):
     def _target_has_its_account(self) -> RouteModel:
         if (self.target is TargetKind.ACCOUNT) != bool(self.account):
             raise ValueError("account must be given for target account, and only then")
+        if (self.target is TargetKind.LINK) != bool(self.link):
+            raise ValueError("link must be given for target link, and only then")
         return self
-
-
-_HANDSETS = -1  #: among the numbers of accounts that were tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +124,41 @@ class OwnNumbers(Protocol):
         ...
 
 
+class LinkOutlet(Outlet, Protocol):
+    """What routing needs of a link's outlet."""
+
+    @property
+    def account(self) -> str:
+        """system_id as which messages from the link are taken in; "" if none are."""
+        ...
+
+    def pausing(self) -> bool:
+        """True while the other center asks for less."""
+        ...
+
+
+class Links(Protocol):
+    """What routing needs of the links."""
+
+    def outlet(self, name: str) -> LinkOutlet | None:
+        """A link's outlet by the link's name."""
+        ...
+
+    def outlets_of_account(self, system_id: str) -> Sequence[LinkOutlet]:
+        """Links that lead to an account."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lead:
     """One place to try, and the rule that said so."""
 
     rule: str
     outlet: Outlet
+
+
+#: Hears of a rule that fits a message and is not followed, and why.
+Note = Callable[[Route, str], None]
 
 
 @dataclass(slots=True)
@@ -154,10 +199,12 @@ class Router:
         random: Callable[[], float],
         sandbox: SandboxOutlet | None = None,
         switch: Outlet | None = None,
+        links: Links | None = None,
+        pins: Pins | None = None,
     ) -> None:
         """Look-ups are functions, so that every edit is live; `random` is in [0, 1) and spreads by weight.
 
-        `switch`: the outlet of all handsets.
+        `switch`: the outlet of all handsets; `pins` knows where parts of messages went.
         """
         self._owner_of = owner_of
         self._account = account
@@ -168,57 +215,106 @@ class Router:
         self._random = random
         self._sandbox = sandbox
         self._switch = switch
+        self._links = links
+        self._pins = pins or Pins()
         self._book = _Book()
 
     def use(self, routes: Iterable[Route]) -> None:
         """Replace all routes at once."""
         self._book = compile_routes(routes)
 
-    def leads(self, message: Message) -> list[Lead]:
-        """Every place to try for a message, best first; empty: nowhere."""
+    def with_routes(self, routes: Iterable[Route]) -> Router:
+        """A router that differs in its routes only: what would be if they were in force."""
+        other = copy(self)
+        other.use(routes)
+        return other
+
+    def leads(self, message: Message, note: Note | None = None) -> list[Lead]:
+        """Every place to try for a message, best first; empty: nowhere. `note` hears of rules that fit and are not
+        followed, and why."""
         if message.kind == Kind.RECEIPT and message.recipient[:1] == "=":
-            if self._account_by_number(message.account) is None:  # deleted meanwhile
-                return []
-            return [Lead("receipt", self._outlet_of(message.account))]
-        return list(self._leads(message, self._spread))
+            return self._receipt_leads(message.account)
+        chance = self._random if message.part_total < 2 else _alike_for_parts(message)
+        leads = list(self._leads(message, partial(self._spread, chance), note))
+        pinned = self._pins.of(message)
+        for lead in leads if pinned else ():
+            if lead.outlet.name == pinned and lead.outlet.reachable():
+                return [lead]  # the other parts took this way: it waits for room there
+        return leads
 
     def reaches(self, message: Message) -> bool:
         """True if the recipient is routable or a subscriber's: asked at submit (behaviour.md 3)."""
-        return message.kind == Kind.RECEIPT or next(iter(self._leads(message, tuple)), None) is not None
+        return message.kind == Kind.RECEIPT or any(True for _ in self._leads(message, tuple, None))
+
+    def _receipt_leads(self, number: int) -> list[Lead]:
+        """A receipt goes to its account: to its binds, or over a link that leads to it."""
+        account = self._account_by_number(number)
+        if account is None:  # deleted meanwhile
+            return []
+        leads = [Lead("receipt", self._outlet_of(number))]
+        if self._links is not None:
+            leads += [Lead("receipt", link) for link in self._links.outlets_of_account(account.system_id)]
+        return leads
 
     def _leads(
-        self, message: Message, ordered: Callable[[Iterable[Route]], Iterable[Route]]
+        self, message: Message, ordered: Callable[[Iterable[Route]], Iterable[Route]], note: Note | None
     ) -> Iterable[Lead]:
-        """Places to try; `ordered` puts the routes of one prefix into their order."""
+        """Places to try; `ordered` puts the routes of one prefix into their order. Links whose center asks for less
+        come after all others, but before a mailbox that stands behind them."""
         if self._sandbox is not None and (takes := self._sandbox.takes(message)) is not False:
             if takes:
                 yield Lead("sandbox", self._sandbox)
             return
         mailbox = None if message.is_system else self._mailbox
-        seen: set[int] = set()
+        seen: set[str] = set()
+        late: list[Lead] = []
         owner = self._owner_of(message.recipient)
         if owner is not None and not self._came_from(message, owner):
-            seen.add(owner.number)
-            yield Lead("owner", self._outlet_of(owner.number))
+            outlet = self._outlet_of(owner.number)
+            seen.add(outlet.name)
+            yield Lead("owner", outlet)
         for route in self._matching(message, ordered):
-            if route.model.target is TargetKind.REJECT:
-                return
-            if route.model.target is TargetKind.MAILBOX:
-                if mailbox is not None:
+            target = route.model.target
+            if target is TargetKind.REJECT or target is TargetKind.MAILBOX:
+                yield from late
+                if target is TargetKind.MAILBOX and mailbox is not None:
                     yield Lead(route.id, mailbox)
+                elif note is not None:
+                    note(route, "rejects" if target is TargetKind.REJECT else "not-for-mailbox")
                 return
-            if route.model.target is TargetKind.SWITCH:
-                if self._switch is not None and _HANDSETS not in seen:
-                    seen.add(_HANDSETS)
-                    yield Lead(route.id, self._switch)
+            found = self._target(route, message)
+            if isinstance(found, str) or found.name in seen:
+                if note is not None:
+                    note(route, found if isinstance(found, str) else "tried-before")
                 continue
-            account = self._account(route.model.account)
-            if account is None or account.number in seen or self._came_from(message, account):
-                continue
-            seen.add(account.number)
-            yield Lead(route.id, self._outlet_of(account.number))
+            seen.add(found.name)
+            lead = Lead(route.id, found)
+            if target is TargetKind.LINK and cast("LinkOutlet", found).pausing():
+                late.append(lead)
+            else:
+                yield lead
+        yield from late
         if not seen and mailbox is not None and self._own.is_own(message.recipient):
             yield Lead("own-range", mailbox)
+
+    def _target(self, route: Route, message: Message) -> Outlet | str:
+        """The outlet of a route to an account, a link or handsets, or why it has none for this message."""
+        if route.model.target is TargetKind.SWITCH:
+            return self._switch or "no-switches"
+        if route.model.target is TargetKind.LINK:
+            link = self._links.outlet(route.model.link) if self._links is not None else None
+            if link is None:
+                return "no-such-link"
+            behind = self._account(link.account) if link.account else None
+            if behind is not None and self._came_from(message, behind):
+                return "came-from-there"
+            return link
+        account = self._account(route.model.account)
+        if account is None:
+            return "no-such-account"
+        if self._came_from(message, account):
+            return "came-from-there"
+        return self._outlet_of(account.number)
 
     def _came_from(self, message: Message, account: AccountLike) -> bool:
         """Another network's message is not handed back to it; handsets of one switch may write to each other."""
@@ -233,16 +329,17 @@ class Router:
         for length in book.lengths:
             routes = book.by_prefix.get(recipient[:length]) if length <= len(recipient) else None
             if routes:
-                fitting = [r for r in routes if self._fits(r, message)] if _any_restricted(routes) else routes
+                fitting = [r for r in routes if self.fits(r, message)] if _any_restricted(routes) else routes
                 yield from ordered(fitting)
 
-    def _fits(self, route: Route, message: Message) -> bool:
+    def fits(self, route: Route, message: Message) -> bool:
+        """True if a route is for messages of this submitter."""
         if not route.model.submitter:
             return True
         submitter = self._account_by_number(message.account)
         return submitter is not None and submitter.system_id == route.model.submitter
 
-    def _spread(self, routes: Iterable[Route]) -> Iterable[Route]:
+    def _spread(self, chance: Callable[[], float], routes: Iterable[Route]) -> Iterable[Route]:
         """Within equal priority, draw the order by weight; priorities stay in order."""
         left = list(routes)
         while left:
@@ -250,17 +347,24 @@ class Router:
             equals = [r for r in left if r.model.priority == best]
             left = left[len(equals) :]
             while equals:
-                drawn = equals[0] if len(equals) == 1 else self._draw(equals)
+                drawn = equals[0] if len(equals) == 1 else _draw(chance, equals)
                 equals.remove(drawn)
                 yield drawn
 
-    def _draw(self, routes: list[Route]) -> Route:
-        mark = self._random() * sum(route.model.weight for route in routes)
-        for route in routes:
-            mark -= route.model.weight
-            if mark < 0:
-                return route
-        return routes[-1]
+
+def _draw(chance: Callable[[], float], routes: list[Route]) -> Route:
+    mark = chance() * sum(route.model.weight for route in routes)
+    for route in routes:
+        mark -= route.model.weight
+        if mark < 0:
+            return route
+    return routes[-1]
+
+
+def _alike_for_parts(message: Message) -> Callable[[], float]:
+    """The same chance for all parts of a message, on every node and after every restart."""
+    drawn = crc32(repr(part_key(message)).encode()) / (1 << 32)
+    return lambda: drawn
 
 
 def _any_restricted(routes: Iterable[Route]) -> bool:

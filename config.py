@@ -35,6 +35,7 @@ from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
 from .smsc.handset_settings import GsupSettings, HandsetSettings
 from .smsc.delivery_settings import DeliverySettings
+from .smsc.link_receipts import LinkReceiptSettings
 from .smsc.listener import ListenerSettings
 from .smsc.submission import SubmissionSettings
 from .store.settings import BusSettings, StoreSettings
@@ -76,6 +77,7 @@ class Config(BaseModel):
     ops: OpsSettings = Field(default_factory=OpsSettings)
     submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    links: LinkReceiptSettings = Field(default_factory=LinkReceiptSettings)
     mailbox: MailboxSettings = Field(default_factory=MailboxSettings)
     subscribers: SubscriberSettings = Field(default_factory=SubscriberSettings)
     credentials: CredentialSettings = Field(default_factory=CredentialSettings)

@@ -19,6 +19,7 @@ ROOMS = (
     "restante.store.tables",
     "restante.smsc.tables",
     "restante.smsc.node_tables",
+    "restante.smsc.link_tables",
     "restante.registry.tables",
     "restante.access.tables",
     "restante.access.door_tables",

@@ -1,7 +1,7 @@
-"""From a submitted PDU to a draft.
+"""From a PDU with a message to a draft.
 
-In charge of: reading the fields of submit_sm and data_sm into a `Message` draft, and naming the status of a field that
-says nothing sensible. Not in charge of: numbers, limits and policy (`submission.py`), octets (`smpp/`).
+In charge of: reading the fields of submit_sm, deliver_sm and data_sm into a `Message` draft, and naming the status of a
+field that says nothing sensible. Not in charge of: numbers, limits and policy (`submission.py`), octets (`smpp/`).
 Sources: SMPP 3.4 §4.4.1, §4.7.1, §5.2, §7.1.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..message import Address, Message
 from .smpp import times, tlv
 from .smpp.command_status import CommandStatus as Status
-from .smpp.pdu import DataSm, SubmitSm
+from .smpp.pdu import DataSm, DeliverSm, SubmitSm
 
 __all__ = ["BadField", "draft_of", "time_of"]
 
@@ -27,12 +27,12 @@ class BadField(ValueError):
         self.status = status
 
 
-def draft_of(pdu: SubmitSm | DataSm, now: int) -> Message:
+def draft_of(pdu: SubmitSm | DeliverSm | DataSm, now: int) -> Message:
     """Read a PDU; `now` is UTC epoch milliseconds. Raises BadField."""
-    return _of_submit(pdu, now) if isinstance(pdu, SubmitSm) else _of_data(pdu, now)
+    return _of_data(pdu, now) if isinstance(pdu, DataSm) else _of_submit(pdu, now)
 
 
-def _of_submit(pdu: SubmitSm, now: int) -> Message:
+def _of_submit(pdu: SubmitSm | DeliverSm, now: int) -> Message:
     if pdu.replace_if_present_flag > _MAX_REPLACE_FLAG:
         raise BadField("replace_if_present_flag", Status.ESME_RINVREPFLAG)
     body = pdu.short_message

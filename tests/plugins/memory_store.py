@@ -17,6 +17,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, bindparam, 
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from restante.smsc import link_tables
 from restante.smsc import tables as smsc_tables
 from restante.store import tables
 from restante.store.engine import Engine
@@ -82,6 +83,8 @@ def _schema() -> tuple[str, ...]:
         tables.node,
         smsc_tables.recipient,
         smsc_tables.sent_part,
+        link_tables.remote_message,
+        link_tables.remote_receipt,
         BOX,
     ):
         found.append(str(CreateTable(table).compile(dialect=SQLITE)))

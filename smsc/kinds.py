@@ -1,0 +1,78 @@
+"""The kinds of objects this room gives to the registry.
+
+In charge of: what the registry must refuse about routes and links as they refer to each other and to accounts, and what
+the editor is told. Not in charge of: the models (`routing.py`, `links.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..access.accounts import Account, AccountModel
+from ..registry.documents import Problem
+from ..registry.versioned import ObjectKind, Stored, View
+from .links import Link, LinkModel
+from .routing import Route, RouteModel, TargetKind
+
+__all__ = ["PathKinds"]
+
+
+@dataclass(slots=True, init=False)
+class PathKinds:
+    """Registered together in `serve.py`, behind accounts."""
+
+    account: ObjectKind[AccountModel, Account]
+    link: ObjectKind[LinkModel, Link]
+    route: ObjectKind[RouteModel, Route]
+
+    def __init__(self, account: ObjectKind[AccountModel, Account]) -> None:
+        """`account`: the kind that both refer to."""
+        self.account = account
+        self.link = ObjectKind(
+            name="link",
+            prefix="lnk",
+            model=LinkModel,
+            key=lambda model: model.name,
+            build=lambda stored: Link(stored.number, stored.value, stored.version),
+            warn=_link_warnings,
+            refuse=self._refuse_link,
+        )
+        self.route = ObjectKind(
+            name="route",
+            prefix="rte",
+            model=RouteModel,
+            key=lambda model: model.name,
+            build=lambda stored: Route(stored.number, stored.value),
+            refuse=self._refuse_route,
+        )
+
+    def _refuse_link(
+        self, before: Stored[LinkModel] | None, after: Stored[LinkModel] | None, view: View
+    ) -> Iterable[Problem]:
+        account = after.value.account if after is not None else ""
+        if account and view.by_key(self.account, account) is None:
+            yield Problem("/account", "no-such-account", f"there is no account {account}")
+        if before is not None and (after is None or after.key != before.key):
+            for route in view.values(self.route):
+                if route.value.link == before.key:
+                    yield Problem("/name", "link-in-use", f"the route {route.key} leads to it")
+
+    def _refuse_route(
+        self, before: Stored[RouteModel] | None, after: Stored[RouteModel] | None, view: View
+    ) -> Iterable[Problem]:
+        if after is None or after.value.target is not TargetKind.LINK:
+            return
+        if view.by_key(self.link, after.value.link) is None:
+            yield Problem("/link", "no-such-link", f"there is no link {after.value.link}")
+
+
+def _link_warnings(
+    before: Stored[LinkModel] | None, after: Stored[LinkModel] | None, view: View
+) -> Iterable[Problem]:
+    if after is None:
+        return
+    if not after.value.tls:
+        yield Problem("/tls", "not-encrypted", "the password and every message travel in the clear")
+    if not after.value.account:
+        yield Problem("/account", "no-account", "messages that come from the link are refused")

@@ -33,8 +33,8 @@ from .access.subscriber import SubscriberSettings
 from .antispoof.settings import SourcesSettings, SpoofSettings
 from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
-from .smsc.handset_settings import GsupSettings, HandsetSettings
 from .smsc.delivery_settings import DeliverySettings
+from .smsc.handset_settings import GsupSettings, HandsetSettings
 from .smsc.link_receipts import LinkReceiptSettings
 from .smsc.listener import ListenerSettings
 from .smsc.submission import SubmissionSettings

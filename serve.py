@@ -30,7 +30,7 @@ from .access.numbers import NumberRules
 from .access.one_time_codes import OneTimeCodes
 from .access.operators import Operator, OperatorModel, operator_key
 from .access.ranges import NumberRange, NumberRanges, RangeModel
-from .access.sealing import KeyRing
+from .access.sealing import KeyRing, Sealer, Secrets
 from .access.sessions import Sessions
 from .access.subscriber import Subscriber
 from .access.subscribers import Subscribers
@@ -62,7 +62,9 @@ from .smsc.delivery import Delivery
 from .smsc.handover import Handover
 from .smsc.holding import Holding
 from .smsc.identity import Identity
+from .smsc.kinds import PathKinds
 from .smsc.limits import Throttles
+from .smsc.links import PASSWORD
 from .smsc.listener import Listener
 from .smsc.long_messages import LongMessages
 from .smsc.neighbours import Neighbours
@@ -71,7 +73,8 @@ from .smsc.permits import AddressPermission
 from .smsc.recall import Recall
 from .smsc.receipts import Receipts
 from .smsc.recipients import Recipients
-from .smsc.routing import Route, RouteModel, Router
+from .smsc.reports import Reports
+from .smsc.routing import Router
 from .smsc.sandbox import SandboxOutlet
 from .smsc.screening import Screening
 from .smsc.seats import Seats
@@ -79,6 +82,7 @@ from .smsc.shares import Shares
 from .smsc.submission import Submission
 from .smsc.switch import SwitchOutlet
 from .smsc.upkeep import Upkeep as PathUpkeep
+from .smsc.upstream import Upstream
 from .smsc.waiting import Waiting
 from .store import nodes
 from .store.connect import connect, connect_bus
@@ -175,15 +179,14 @@ class Center:
         self.ranges = NumberRanges()
         rules = self.config.submission.number_rules
         self.account_kind = account_kind(rules, self.ranges)
-        self.route_kind = ObjectKind(
-            "route", "rte", RouteModel, lambda r: r.name, lambda s: Route(s.number, s.value)
-        )
+        self.path_kinds = PathKinds(self.account_kind)
         self.range_kind = ObjectKind(
             "range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)
         )
         self.operator_kind = ObjectKind("operator", "op", OperatorModel, operator_key, Operator.of)
         self.accounts = registry.register(self.account_kind)
-        self.routes = registry.register(self.route_kind)
+        self.live_links = registry.register(self.path_kinds.link)
+        self.routes = registry.register(self.path_kinds.route)
         self.live_ranges = registry.register(self.range_kind)
         registry.register(self.operator_kind)
         self.zone_kinds = ZoneKinds(self.config.zones.max_vertices)
@@ -230,6 +233,7 @@ class Center:
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
         self.sandbox = SandboxOutlet(by_number)
         self.switch = self._switch_outlet()
+        self._make_links()
         self.router = Router(
             owner_of=lambda number: self.owners.find(number),
             account=self.accounts.get,
@@ -240,6 +244,8 @@ class Center:
             random=random.random,
             sandbox=self.sandbox,
             switch=self.switch,
+            links=self.upstream,
+            pins=self.upstream.pins,
         )
         self.router.use(self.routes.values())
         self.routes.on_change(lambda _: self.router.use(self.routes.values()))
@@ -284,6 +290,12 @@ class Center:
             delivery=self.delivery,
             throttles=self.throttles,
             settings=config.submission,
+        )
+        self.upstream.connect(
+            self.submission,
+            Reports(store, self.receipts, self.recipients, self.delivery),
+            wake=self.delivery.outlet_ready,
+            alert=self.delivery.wake,
         )
         self._make_core_network()
         self._make_boxes()
@@ -364,6 +376,21 @@ class Center:
         if self.neighbours.alone or self.accounts.by_number(account) is None:
             return self.store.epoch
         return self.neighbours.place(self.binds.outlet(account), f"={account}") or self.store.epoch
+
+    def _make_links(self) -> None:
+        """Other centers, at which we bind."""
+        self.secrets = Secrets(self.store, Sealer(self._ring))
+        self.upstream = Upstream(
+            self.store,
+            links=self.live_links,
+            account=self.accounts.get,
+            account_by_number=self.accounts.by_number,
+            password=lambda link: self.secrets.get(link.id, PASSWORD),
+            number_rules=self.config.submission.number_rules,
+            settings=self.config.links,
+            random=random.random,
+        )
+        self.live_links.on_change(self.upstream.changed)
 
     def _make_zones(self) -> None:
         """Home zones: what is asked about every message, and who waits to come home."""
@@ -476,7 +503,10 @@ class Center:
             self._end.push_async_callback(self._give_back)
             self._end.push_async_callback(self.handover.close)
         self.delivery.start()
+        self.upstream.open()
+        self._end.push_async_callback(self.upstream.close)  # after the attempts under way have ended
         self._end.push_async_callback(self.delivery.stop, _STOP_S)
+        self._end.callback(self.upstream.close_intake)
         await self._open_smpp()
         await self.core.open()
         self._end.push_async_callback(self.core.close)
@@ -535,7 +565,8 @@ class Center:
             history=self.history,
             registry=self.registry,
             account_kind=self.account_kind,
-            route_kind=self.route_kind,
+            route_kind=self.path_kinds.route,
+            link_kind=self.path_kinds.link,
             range_kind=self.range_kind,
             operator_kind=self.operator_kind,
             credentials=self.credentials,
@@ -545,6 +576,9 @@ class Center:
             submission=self.submission,
             delivery=self.delivery,
             binds=self.binds,
+            router=self.router,
+            upstream=self.upstream,
+            secrets=self.secrets,
             holding=self.holding,
             box=self.box,
             feed=self.feed,

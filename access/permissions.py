@@ -28,6 +28,8 @@ class Permission(StrEnum):
     CREDENTIALS_WRITE = "credentials.write"  #: new passwords and API keys of accounts
     ROUTES_READ = "routes.read"
     ROUTES_WRITE = "routes.write"
+    LINKS_READ = "links.read"  #: links to other centers, and how they are
+    LINKS_WRITE = "links.write"
     RANGES_READ = "ranges.read"
     RANGES_WRITE = "ranges.write"
     SUBSCRIBERS_READ = "subscribers.read"
@@ -70,6 +72,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.MAILBOXES_READ,
                 _P.ACCOUNTS_READ,
                 _P.ROUTES_READ,
+                _P.LINKS_READ,
                 _P.RANGES_READ,
                 _P.SUBSCRIBERS_READ,
                 _P.ZONES_READ,
@@ -84,6 +87,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.MESSAGES_WRITE,
                 _P.ACCOUNTS_WRITE,
                 _P.ROUTES_WRITE,
+                _P.LINKS_WRITE,
                 _P.RANGES_WRITE,
                 _P.SUBSCRIBERS_WRITE,
                 _P.ZONES_WRITE,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..access.one_time_codes import OneTimeCodes
     from ..access.operators import Operator, OperatorModel
     from ..access.ranges import NumberRange, RangeModel
+    from ..access.sealing import Secrets
     from ..access.sessions import Sessions
     from ..access.subscribers import Subscribers
     from ..antispoof.kinds import SpoofKinds
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     from ..smsc.core_network import CoreNetwork
     from ..smsc.delivery import Delivery
     from ..smsc.holding import Holding
-    from ..smsc.routing import RouteModel
+    from ..smsc.links import Link, LinkModel
+    from ..smsc.routing import Route, RouteModel, Router
     from ..smsc.submission import Submission
+    from ..smsc.upstream import Upstream
     from ..store.history import History
     from ..store.store import Store
     from ..zones.kinds import ZoneKinds
@@ -68,7 +71,8 @@ class Rooms:
     history: History
     registry: Registry  #: with the kinds below registered, and open
     account_kind: ObjectKind[AccountModel, Account]
-    route_kind: ObjectKind[RouteModel, Any]
+    route_kind: ObjectKind[RouteModel, Route]
+    link_kind: ObjectKind[LinkModel, Link]
     range_kind: ObjectKind[RangeModel, NumberRange]
     operator_kind: ObjectKind[OperatorModel, Operator]
     credentials: Credentials
@@ -78,6 +82,9 @@ class Rooms:
     submission: Submission
     delivery: Delivery
     binds: Binds
+    router: Router
+    upstream: Upstream  #: links to other centers
+    secrets: Secrets  #: sealed
     holding: Holding  #: parked messages
     box: Box
     feed: Feed  #: of the mailbox

@@ -18,6 +18,7 @@ from . import (
     doctor,
     esme,
     init,
+    link,
     location,
     mailbox,
     range,
@@ -66,6 +67,7 @@ app.command("send")(send.send)
 app.command("trace")(trace.trace)
 app.command("top")(top.top)
 app.add_typer(esme.app, name="esme")
+app.add_typer(link.app, name="link")
 app.add_typer(route.app, name="route")
 app.add_typer(range.app, name="range")
 app.add_typer(subscriber.app, name="subscriber")

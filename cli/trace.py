@@ -26,6 +26,7 @@ _WORDS = {
     "held": "parked by a check",
     "released": "goes on after it was parked",
     "attempt": "attempt {attempt} by {route} failed",
+    "forwarded": "taken on by {route}, whose receipt will tell",
     "stored": "kept in the recipient's mailbox",
     "retrieved": "read by its recipient",
     "redelivery": "wanted on the handset again",

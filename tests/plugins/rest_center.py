@@ -24,6 +24,7 @@ from restante.access.one_time_codes import CodeSettings, OneTimeCodes
 from restante.access.operators import Operator, OperatorModel
 from restante.access.permissions import OperatorRole
 from restante.access.ranges import NumberRange, NumberRanges, RangeModel
+from restante.access.sealing import KeyRing, Sealer, Secrets
 from restante.access.sessions import Client, Sessions, SessionSettings
 from restante.access.subscriber import Subscriber, SubscriberSettings
 from restante.access.subscribers import Subscribers
@@ -49,13 +50,17 @@ from restante.registry.versioned import ObjectKind, Stored
 from restante.smsc.binds import Binds
 from restante.smsc.delivery import Delivery
 from restante.smsc.holding import Holding
+from restante.smsc.kinds import PathKinds
 from restante.smsc.limits import Throttles
+from restante.smsc.link_receipts import LinkReceiptSettings
+from restante.smsc.links import PASSWORD as LINK_PASSWORD
 from restante.smsc.permits import AddressPermission
 from restante.smsc.receipts import Receipts
 from restante.smsc.recipients import Recipients
-from restante.smsc.routing import Route, RouteModel, Router
+from restante.smsc.routing import Router
 from restante.smsc.screening import Screening
 from restante.smsc.submission import Submission
+from restante.smsc.upstream import Upstream
 from restante.store.connect import connect
 from restante.store.history import History
 from restante.store.settings import StoreSettings
@@ -192,7 +197,7 @@ class RestCenter:
 
 
 def kinds(ranges: NumberRanges) -> tuple[ObjectKind[Any, Any], ...]:
-    """Account, route, range, operator, as serve.py declares them."""
+    """Account, route, range, operator, link, as serve.py declares them."""
 
     def account(stored: Stored[AccountModel]) -> Account:
         rules = NumberRules()
@@ -201,10 +206,13 @@ def kinds(ranges: NumberRanges) -> tuple[ObjectKind[Any, Any], ...]:
         )
 
     return (
-        ObjectKind("account", "acc", AccountModel, lambda a: a.system_id, account, warn=_warnings),
-        ObjectKind("route", "rte", RouteModel, lambda r: r.name, lambda s: Route(s.number, s.value)),
+        accounts := ObjectKind(
+            "account", "acc", AccountModel, lambda a: a.system_id, account, warn=_warnings
+        ),
+        (path := PathKinds(accounts)).route,
         ObjectKind("range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)),
         ObjectKind("operator", "op", OperatorModel, lambda o: o.name, Operator.of),
+        path.link,
     )
 
 
@@ -222,6 +230,18 @@ async def _path(
     subscribers = Subscribers(store, ranges, SubscriberSettings(first_use=False))
     binds = Binds(accounts.by_number)
     outlet = MailboxOutlet(store, subscribers, MailboxSettings(), accounts.by_number)
+    secrets = Secrets(store, Sealer(KeyRing({"00000000": MASTER_KEY})))
+    upstream = Upstream(
+        store,
+        links=registry.snapshot(found[4]),
+        account=accounts.get,
+        account_by_number=accounts.by_number,
+        password=lambda link: secrets.get(link.id, LINK_PASSWORD),
+        number_rules=NumberRules(),
+        settings=LinkReceiptSettings(),
+        random=random.random,
+    )
+    registry.snapshot(found[4]).on_change(upstream.changed)
     router = Router(
         owner_of=lambda number: owner_table(accounts.values()).find(number),
         account=accounts.get,
@@ -230,6 +250,8 @@ async def _path(
         mailbox=outlet,
         own=ranges,
         random=random.random,
+        links=upstream,
+        pins=upstream.pins,
     )
     routes.on_change(lambda _: router.use(routes.values()))
     screening = Screening([AddressPermission(accounts.by_number)])
@@ -251,7 +273,9 @@ async def _path(
     )
     endings = Endings(store, receipts.ending, delivery.admit)
     box = Box(store, subscribers, MailboxSettings(), endings)
-    return subscribers, binds, outlet, delivery, submission, box, Holding(store, receipts)
+    return (
+        subscribers, binds, outlet, delivery, submission, box, Holding(store, receipts), router, upstream, secrets
+    )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
@@ -280,7 +304,7 @@ async def rest_center(
     spoof_kinds = SpoofKinds()
     spoof_live = SpoofLive.of(registry, spoof_kinds)
     await registry.open()
-    subscribers, binds, outlet, delivery, submission, box, holding = await _path(
+    subscribers, binds, outlet, delivery, submission, box, holding, router, upstream, secrets = await _path(
         store, registry, found, ranges
     )
     sent: list[tuple[str, str]] = []
@@ -322,6 +346,7 @@ async def rest_center(
         registry=registry,
         account_kind=found[0],
         route_kind=found[1],
+        link_kind=found[4],
         range_kind=found[2],
         operator_kind=found[3],
         credentials=credentials,
@@ -331,6 +356,9 @@ async def rest_center(
         submission=submission,
         delivery=delivery,
         binds=binds,
+        router=router,
+        upstream=upstream,
+        secrets=secrets,
         holding=holding,
         box=box,
         feed=Feed(store, MailboxSettings()),

@@ -291,14 +291,17 @@ class Center:
             throttles=self.throttles,
             settings=config.submission,
         )
+        self._connect_links()
+        self._make_core_network()
+        self._make_boxes()
+
+    def _connect_links(self) -> None:
         self.upstream.connect(
             self.submission,
-            Reports(store, self.receipts, self.recipients, self.delivery),
+            Reports(self.store, self.receipts, self.recipients, self.delivery),
             wake=self.delivery.outlet_ready,
             alert=self.delivery.wake,
         )
-        self._make_core_network()
-        self._make_boxes()
 
     def _make_spoof(self) -> None:
         """Anti-spoofing: what is asked about every message that comes in."""

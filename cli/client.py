@@ -138,14 +138,16 @@ class Client:
         """DELETE a version of an object, or something without versions."""
         return self._change("DELETE", path, None, etag, reason, params)
 
-    def upload(self, path: str, content: bytes, content_type: str, *, reason: str = "") -> Any:
+    def upload(
+        self, path: str, content: bytes, content_type: str, *, reason: str = "", **params: object
+    ) -> Any:
         """POST octets that are no JSON."""
         headers = {"Content-Type": content_type} | ({"X-Reason": reason} if reason else {})
-        return self._decoded(self._request("POST", path, content=content, headers=headers))
+        return self._decoded(self._request("POST", path, content=content, headers=headers, params=params))
 
-    def download(self, path: str) -> bytes:
+    def download(self, path: str, **params: object) -> bytes:
         """GET octets."""
-        return self._request("GET", path).content
+        return self._request("GET", path, params=params).content
 
     def _change(
         self,
@@ -191,6 +193,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, object] | None = None,
     ) -> httpx.Response:
+        assert "?" not in path, "what stands in the path would be lost: httpx replaces it by params"
         sent = {name: _parameter(value) for name, value in (params or {}).items() if value is not None}
         try:
             said = dict(headers or {})

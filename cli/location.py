@@ -70,7 +70,6 @@ def import_cells(
     with Output(as_json) as out, connect(config_file) as client:
         total = {"lines": 0, "taken": 0, "refused": 0}
         refusals: list[dict[str, object]] = []
-        path = f"/admin/cells:import?source={source}&dry_run={str(dry_run).lower()}"
         try:
             with (
                 file.open(encoding="utf-8-sig") as lines,
@@ -82,7 +81,9 @@ def import_cells(
                 rest, before = chain([] if head else [first], lines), 0
                 while piece := list(islice(rest, IMPORT_LINES)):
                     text = "".join([*head, *piece]).encode()
-                    answer = client.upload(path, text, "text/csv", reason=reason)
+                    answer = client.upload(
+                        "/admin/cells:import", text, "text/csv", reason=reason, source=source, dry_run=dry_run
+                    )
                     for name in total:
                         total[name] += answer[name]
                     refusals += [one | {"line": one["line"] + before} for one in answer["refusals"]]

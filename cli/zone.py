@@ -78,8 +78,10 @@ def import_file(
         except OSError as error:
             raise Failure(f"cannot read {file}: {error}") from error
         mode = "dry-run" if dry_run else "apply"
-        path = f"/admin/zones:import?format={format_of(file, format)}&mode={mode}"
-        answer = client.upload(path, document, "application/octet-stream", reason=reason)
+        given = {"format": format_of(file, format), "mode": mode}
+        answer = client.upload(
+            "/admin/zones:import", document, "application/octet-stream", reason=reason, **given
+        )
         if as_json:
             out.document(answer)
             return
@@ -102,7 +104,7 @@ def export_file(
 ) -> None:
     """Write every zone into a file."""
     with Output(as_json) as out, connect(config_file) as client:
-        document = client.download(f"/admin/zones:export?format={format_of(file, format)}")
+        document = client.download("/admin/zones:export", format=format_of(file, format))
         try:
             file.write_bytes(document)
         except OSError as error:

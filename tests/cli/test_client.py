@@ -42,6 +42,23 @@ def test_pages_follow_the_cursor_and_stop_at_the_limit() -> None:
     assert len(seen) == 4
 
 
+def test_files_go_both_ways_with_what_is_said_about_them() -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={})
+
+    with client(httpx.MockTransport(handler)) as center:
+        center.upload("/admin/cells:import", b"x", "text/csv", reason="why", source="op", dry_run=True)
+        assert center.download("/admin/zones:export", format="shp") == b"{}"
+        with pytest.raises(AssertionError, match="would be lost"):
+            center.download("/admin/zones:export?format=shp")
+    assert dict(seen[0].url.params) == {"source": "op", "dry_run": "true"}
+    assert (seen[0].headers["X-Reason"], seen[0].headers["Content-Type"]) == ("why", "text/csv")
+    assert dict(seen[1].url.params) == {"format": "shp"}
+
+
 def test_a_problem_becomes_words_and_keeps_its_facts() -> None:
     problem = {
         "type": "/problems/invalid", "title": "The request is not valid", "status": 422, "detail": "two mistakes",

@@ -16,7 +16,7 @@ from .output import ConfigFile, DryRun, Exit, Failure, Json, Output, Reason, spe
 
 __all__ = ["app"]
 
-KIND = Kind("zone", "zones", "zon", "name", ("name", "shape", "tags", "enabled", "description"))
+KIND = Kind("zone", "zones", "zon", "name", ("name", "tags", "enabled", "description"))
 app = common_commands(
     KIND, help="Home zones: where people may be reached, and why a message went where it went."
 )

@@ -22,8 +22,11 @@ from ..access.accounts import Account
 from ..access.certificates import PeerCertificate
 from ..message import Ingress
 from ..metrics import counter
+from .answers import UNKNOWN, Accepted
+from .answers import Refused as NotTaken
 from .binds import Handover
-from .drafts import BadField, draft_of
+from .drafts import BadField, draft_of, drafts_of
+from .smpp import tlv
 from .smpp.codec import EncodeError, Pdu
 from .smpp.command_id import CommandId
 from .smpp.command_status import CommandStatus as Status
@@ -40,12 +43,21 @@ from .smpp.events import (
     Unanswered,
     UnbindRequest,
 )
-from .smpp.pdu import RESPONSE_OF, DataSm, DataSmResp, SubmitSm, SubmitSmResp, Unbind, UnbindResp
+from .smpp.pdu import (
+    RESPONSE_OF,
+    DataSm,
+    DataSmResp,
+    SubmitMulti,
+    SubmitMultiResp,
+    SubmitSm,
+    SubmitSmResp,
+    Unbind,
+    UnbindResp,
+    UnsuccessSme,
+)
 from .smpp.session import NotAllowed, Session
 from .smpp.states import BOUND, State
 from .smpp.tlv import Tag
-from .submission import Accepted
-from .submission import Refused as NotTaken
 from .tls_door import peer_certificate
 
 if TYPE_CHECKING:
@@ -187,6 +199,8 @@ class Connection(asyncio.Protocol):
         """A request of a bound peer."""
         if isinstance(pdu, SubmitSm | DataSm):
             self._submit(pdu)
+        elif isinstance(pdu, SubmitMulti):
+            self._submit_multi(pdu)
         else:
             self._account()
             self._listener.operations.request(self, pdu)
@@ -209,6 +223,36 @@ class Connection(asyncio.Protocol):
             ingress = self._listener.identity.settle(draft, account, ingress)
         self._listener.submission.submit(draft, account, ingress, partial(self._answered, pdu))
 
+    def _submit_multi(self, pdu: SubmitMulti) -> None:
+        try:
+            drafts = drafts_of(pdu, self._listener.clock.now_ms())
+        except BadField as error:
+            self.refuse(pdu, error.status)
+            return
+        account, ingress = self._account(), self.ingress
+        if drafts[0].tlvs:
+            for draft in drafts:  # they are spelled alike, so the last one speaks for all
+                ingress = self._listener.identity.settle(draft, account, self.ingress)
+        answered = partial(self._answered_multi, pdu)
+        self._listener.submission.submit_many(drafts, account, ingress, answered)
+
+    def _answered_multi(self, pdu: SubmitMulti, id: int, answers: list[Accepted | NotTaken]) -> None:
+        """The intake has spoken about every destination: the refused ones are named, each with its status."""
+        refused = [
+            (to, answer)
+            for to, answer in zip(pdu.dest_address, answers, strict=True)
+            if isinstance(answer, NotTaken)
+        ]
+        if any(answer.unknown for _, answer in refused):
+            self._answered(pdu, UNKNOWN)
+            return
+        statuses = {answer.status for _, answer in refused}
+        unsuccess = tuple(UnsuccessSme(*to, answer.status) for to, answer in refused if len(to) == 3)
+        response = SubmitMultiResp(message_id=b"%d" % id, unsuccess_sme=unsuccess)
+        if len(refused) == len(answers):  # nothing has this id, except what transaction mode stored and lost
+            response.command_status = statuses.pop() if len(statuses) == 1 else Status.ESME_RSUBMITFAIL
+        self.respond(pdu, response)
+
     def _account(self) -> Account:
         """The account as it is now; edits count at once."""
         current = self._listener.accounts.by_number(self.account.number)
@@ -227,6 +271,8 @@ class Connection(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
             return
+        elif answer.failure_reason is not None and isinstance(pdu, SubmitSm | DataSm):
+            self._session.respond(pdu, _failure(pdu, answer, answer.failure_reason))
         else:
             self._session.refuse(pdu, answer.status)
         self._soil()
@@ -410,3 +456,13 @@ class Connection(asyncio.Protocol):
             self._reading = True
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+
+
+def _failure(pdu: SubmitSm | DataSm, answer: NotTaken, reason: int) -> Pdu:
+    """Why transaction mode did not deliver, for peers whose error responses have a body (SMPP 5.0 §4.2.5)."""
+    kind = SubmitSmResp if isinstance(pdu, SubmitSm) else DataSmResp
+    response = kind(message_id=b"%d" % answer.id, command_status=answer.status)
+    response.add_tlv(tlv.Tag.delivery_failure_reason, reason)
+    if answer.network_error:
+        response.add_tlv(tlv.Tag.network_error_code, answer.network_error)
+    return response

@@ -7,12 +7,14 @@ Sources: SMPP 3.4 §4.4.1, §4.7.1, §5.2, §7.1.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..message import Address, Message
 from .smpp import times, tlv
 from .smpp.command_status import CommandStatus as Status
-from .smpp.pdu import DataSm, DeliverSm, SubmitSm
+from .smpp.pdu import DataSm, DeliverSm, SmeAddress, SubmitMulti, SubmitSm
 
-__all__ = ["BadField", "draft_of", "time_of"]
+__all__ = ["BadField", "draft_of", "drafts_of", "time_of"]
 
 _MAX_REPLACE_FLAG = 1
 
@@ -32,7 +34,19 @@ def draft_of(pdu: SubmitSm | DeliverSm | DataSm, now: int) -> Message:
     return _of_data(pdu, now) if isinstance(pdu, DataSm) else _of_submit(pdu, now)
 
 
-def _of_submit(pdu: SubmitSm | DeliverSm, now: int) -> Message:
+def drafts_of(pdu: SubmitMulti, now: int) -> list[Message]:
+    """Read a submit_multi: one draft for each destination, in order. This center keeps no distribution lists."""
+    destinations = [one for one in pdu.dest_address if isinstance(one, SmeAddress)]
+    if len(destinations) < len(pdu.dest_address):
+        raise BadField("dl_name", Status.ESME_RINVDLNAME)
+    whole = _of_submit(pdu, now)
+    return [
+        replace(whole, destination=Address(ton, npi, digits.decode("latin-1")))
+        for ton, npi, digits in destinations
+    ]
+
+
+def _of_submit(pdu: SubmitSm | DeliverSm | SubmitMulti, now: int) -> Message:
     if pdu.replace_if_present_flag > _MAX_REPLACE_FLAG:
         raise BadField("replace_if_present_flag", Status.ESME_RINVREPFLAG)
     body = pdu.short_message
@@ -46,7 +60,7 @@ def _of_submit(pdu: SubmitSm | DeliverSm, now: int) -> Message:
             tlvs = tlv.strip(tlvs, tlv.Tag.message_payload)
     return Message(
         source=Address(pdu.source_addr_ton, pdu.source_addr_npi, pdu.source_addr.decode("latin-1")),
-        destination=Address(pdu.dest_addr_ton, pdu.dest_addr_npi, pdu.destination_addr.decode("latin-1")),
+        destination=_destination_of(pdu),
         body=body,
         service_type=pdu.service_type.decode("latin-1"),
         esm_class=pdu.esm_class,
@@ -59,6 +73,12 @@ def _of_submit(pdu: SubmitSm | DeliverSm, now: int) -> Message:
         schedule_at=time_of(pdu.schedule_delivery_time, now, "schedule_delivery_time", Status.ESME_RINVSCHED),
         expires_at=time_of(pdu.validity_period, now, "validity_period", Status.ESME_RINVEXPIRY),
     )
+
+
+def _destination_of(pdu: SubmitSm | SubmitMulti) -> Address:
+    if isinstance(pdu, SubmitMulti):
+        return Address(0, 0, "")  # each draft gets its own
+    return Address(pdu.dest_addr_ton, pdu.dest_addr_npi, pdu.destination_addr.decode("latin-1"))
 
 
 def _of_data(pdu: DataSm, now: int) -> Message:

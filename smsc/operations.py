@@ -79,8 +79,8 @@ class Operations:
                 self._begin(asker, pdu, self._cancel(asker, pdu))
             case ReplaceSm():
                 self._begin(asker, pdu, self._replace(asker, pdu))
-            case _:  # submit_multi
-                asker.refuse(pdu, Status.ESME_RSUBMITFAIL)
+            case _:
+                asker.refuse(pdu, Status.ESME_RINVCMDID)
 
     def _begin(self, asker: Asker, pdu: Pdu, work: Coroutine[None, None, None]) -> None:
         if len(self._under_way) >= MAX_UNDER_WAY:

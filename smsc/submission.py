@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import structlog
@@ -49,6 +49,7 @@ from .answers import (
 )
 from .delivery import Delivery
 from .limits import Throttles
+from .many import Many
 from .normaliser import Normalisers, address_for
 from .parts import find_place
 from .permits import default_source
@@ -161,6 +162,40 @@ class Submission:
             draft, ingress, Stage.SUBMIT, partial(self._screened, draft, ingress, done, writes)
         )
 
+    def submit_many(
+        self,
+        drafts: Sequence[Message],
+        account: Account,
+        ingress: Ingress,
+        done: Callable[[int, list[Accepted | Refused]], None],
+    ) -> None:
+        """Take one text for many destinations in: what is accepted is stored together (behaviour.md 7).
+
+        `done` is called once with the public id, and an answer for each draft in order.
+        """
+        try:
+            public_id = self._store.next_id()
+        except StoreClosed:
+            done(0, [FAILED] * len(drafts))
+            return
+        put = partial(self._put_many, ingress)
+        many = Many(public_id, len(drafts), put, partial(done, public_id))
+        for index, draft in enumerate(drafts):
+            answered = partial(many.answered, index)
+            refusal = self._complete(draft, account, ingress, continuing=index > 0)
+            if refusal is not None:
+                self._answer(answered, ingress, refusal)
+                continue
+            draft.parent = public_id
+            screened = partial(self._screened, draft, ingress, answered, (), many=many)
+            self._screening.examine(draft, ingress, Stage.SUBMIT, screened)
+
+    def _put_many(self, ingress: Ingress, change: Change) -> None:
+        try:
+            self._store.put(change)
+        except StoreClosed:
+            change.done(Answer.FAILED)
+
     async def send(self, draft: Message, account: Account, ingress: Ingress) -> Accepted | Refused:
         """`submit` for doors that wait."""
         future: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
@@ -209,13 +244,17 @@ class Submission:
 
     # ------------------------------------------------------------------------------------------------ the order
 
-    def _complete(self, draft: Message, account: Account, ingress: Ingress) -> Refused | None:
-        """Make a message of a draft, or say what is wrong with it."""
+    def _complete(
+        self, draft: Message, account: Account, ingress: Ingress, *, continuing: bool = False
+    ) -> Refused | None:
+        """Make a message of a draft, or say what is wrong with it. `continuing`: the rate let the first of many in."""
         if account.suspended:
             return SUSPENDED
         draft.id, draft.parent, draft.kind = 0, 0, Kind.MESSAGE
         find_place(draft, codings.DefaultAlphabet(account.default_alphabet))
-        wait_ns = self._throttles.of(account).take(self._monotonic_ns(), continuing=draft.part_number > 1)
+        wait_ns = self._throttles.of(account).take(
+            self._monotonic_ns(), continuing=continuing or draft.part_number > 1
+        )
         if wait_ns:
             return Refused(
                 Status.ESME_RTHROTTLED,
@@ -243,7 +282,13 @@ class Submission:
         return set_times(draft, account, draft.submitted_at)
 
     def _screened(
-        self, message: Message, ingress: Ingress, done: Done, writes: tuple[Write, ...], finding: Finding
+        self,
+        message: Message,
+        ingress: Ingress,
+        done: Done,
+        writes: tuple[Write, ...],
+        finding: Finding,
+        many: Many | None = None,
     ) -> None:
         """The checks have spoken."""
         verdict = finding.verdict
@@ -289,7 +334,10 @@ class Submission:
             events=events,
             writes=writes,
         )
-        self._put(change, ingress, done)
+        if many is None:
+            self._put(change, ingress, done)
+        else:
+            many.keep(change)
 
     def _place(self, message: Message, finding: Finding) -> tuple[str, int]:
         """Queue reason and due time of a new message."""
@@ -320,6 +368,8 @@ class Submission:
     ) -> None:
         """Keep a refused or dropped message with its evidence, finished from birth: never deliverable."""
         verdict = finding.verdict
+        if refused:
+            message.parent = 0  # no part of what was accepted
         refusal = Refused(verdict.status or Status.ESME_RSUBMITFAIL, verdict.reason, verdict.public)
         if not self._store.health().accepting:
             self._answer(done, ingress, refusal if refused else FULL)

@@ -34,7 +34,7 @@ def center(
     with running_center(tmp_path_factory.mktemp("operations") / "center", settings) as made:
         made.add_account("app", PASSWORD, sources=["*"])
         made.add_account("other", PASSWORD, sources=["*"])
-        made.add_account("sink", PASSWORD, numbers=["12345", "4477*", "555*"], sources=["*"])
+        made.add_account("sink", PASSWORD, numbers=["12345", "4477*", "55*"], sources=["*"])
         yield made
 
 
@@ -159,3 +159,73 @@ def test_under_delivery(center: RunningCenter, app: Peer) -> None:
         sink.send(pdu.DeliverSmResp(sequence_number=on_its_way.sequence_number))
         assert b"stat:DELIVRD" in delivered(app).short_message
     eventually(lambda: center.message(id.decode())["state"] == "delivered", "the end")
+
+
+def multi(one: Peer, destinations: list[bytes], text: bytes = b"to all", **fields: Any) -> Any:
+    """The response to a submit_multi."""
+    given: dict[str, Any] = SHOP | {"registered_delivery": 1} | fields
+    addresses = tuple(pdu.SmeAddress(0, 1, address) for address in destinations)
+    return ask(one, pdu.SubmitMulti(dest_address=addresses, short_message=text, sequence_number=11, **given))
+
+
+def test_submit_multi(center: RunningCenter, app: Peer) -> None:
+    """One id for all; the refused are named; open while one is open; a receipt for each destination."""
+    answer = multi(app, [b"5551", b"99999999", b"5552"], schedule_delivery_time=LATER)
+    assert answer.command_status == 0
+    assert answer.unsuccess_sme == (pdu.UnsuccessSme(0, 1, b"99999999", Status.ESME_RINVDSTADR),)
+    id = answer.message_id
+    assert state(app, id) == 1
+    assert cancel(app, id, dest_addr_npi=1, destination_addr=b"99999999") == Status.ESME_RCANCELFAIL
+    assert replace(app, id, b"x") == Status.ESME_RREPLACEFAIL
+    assert cancel(app, id, dest_addr_npi=1, destination_addr=b"5552") == 0
+    first = delivered(app)
+    assert (first.source_addr, first.short_message.split(b" ")[0]) == (b"5552", b"id:" + id)
+    assert state(app, id) == 1
+    with peer(center.smpp_port, "other", PASSWORD) as other:
+        assert cancel(other, id) == Status.ESME_RCANCELFAIL
+    assert cancel(app, id) == 0
+    second = delivered(app)
+    assert (second.source_addr, second.short_message.split(b" ")[0]) == (b"5551", b"id:" + id)
+    assert state(app, id) == 4
+
+
+def test_submit_multi_delivers_to_all(center: RunningCenter, app: Peer) -> None:
+    to = [b"55%03d" % number for number in range(255)]
+    with peer(center.smpp_port, "sink", PASSWORD) as sink:
+        answer = multi(app, to, registered_delivery=0)
+        assert (answer.command_status, answer.unsuccess_sme) == (0, ())
+        assert sorted(delivered(sink).destination_addr for _ in to) == to
+        eventually(lambda: state(app, answer.message_id) == 2, "all ends")
+
+
+def test_submit_multi_that_reaches_nobody(app: Peer) -> None:
+    assert multi(app, [b"99999999", b"88888888"]).command_status == Status.ESME_RINVDSTADR
+    assert multi(app, [b"99999999", b"x"], source_addr=b"").command_status == Status.ESME_RSUBMITFAIL
+    lists = pdu.SubmitMulti(
+        dest_address=(pdu.DistributionList(b"friends"),), short_message=b"x", sequence_number=12, **SHOP
+    )
+    assert ask(app, lists).command_status == Status.ESME_RINVDLNAME
+    assert isinstance(ask(app, pdu.EnquireLink(sequence_number=13)), pdu.EnquireLinkResp)
+
+
+@pytest.mark.parametrize("request_of", [pdu.SubmitSm, pdu.DataSm])
+@pytest.mark.parametrize("version", [0x34, 0x50])
+def test_transaction_mode_tells_why(center: RunningCenter, request_of: Any, version: int) -> None:
+    """The outcome is in the response; the reason too, for peers whose error responses have a body."""
+    bind = pdu.BindTransceiver(
+        system_id=b"app", password=PASSWORD.encode(), interface_version=version, sequence_number=1
+    )
+    with peer(center.smpp_port, "sink", PASSWORD) as sink, peer(center.smpp_port) as app:
+        assert ask(app, bind).command_status == 0
+        request = request_of(destination_addr=b"12345", esm_class=2, sequence_number=2, **SHOP)
+        app.send(request.add_tlv(0x0424, b"now or never"))
+        on_its_way = sink.read()
+        assert isinstance(on_its_way, pdu.DeliverSm)
+        no = pdu.DeliverSmResp(
+            command_status=Status.ESME_RX_P_APPN, sequence_number=on_its_way.sequence_number
+        )
+        sink.send(no)
+        answer: Any = app.read()
+        assert (answer.sequence_number, answer.command_status) == (2, Status.ESME_RDELIVERYFAILURE)
+        assert answer.get_tlv_int(0x0425) == (2 if version >= 0x50 else None)
+        assert answer.has_body == (version >= 0x50)

@@ -47,6 +47,7 @@ from .smpp.pdu import (
     RESPONSE_OF,
     DataSm,
     DataSmResp,
+    SmeAddress,
     SubmitMulti,
     SubmitMultiResp,
     SubmitSm,
@@ -247,7 +248,9 @@ class Connection(asyncio.Protocol):
             self._answered(pdu, UNKNOWN)
             return
         statuses = {answer.status for _, answer in refused}
-        unsuccess = tuple(UnsuccessSme(*to, answer.status) for to, answer in refused if len(to) == 3)
+        unsuccess = tuple(
+            UnsuccessSme(*to, answer.status) for to, answer in refused if isinstance(to, SmeAddress)
+        )
         response = SubmitMultiResp(message_id=b"%d" % id, unsuccess_sme=unsuccess)
         if len(refused) == len(answers):  # nothing has this id, except what transaction mode stored and lost
             response.command_status = statuses.pop() if len(statuses) == 1 else Status.ESME_RSUBMITFAIL

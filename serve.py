@@ -144,6 +144,7 @@ class Center:
             await self._open_objects()
             await self._make_registers()
             self._make_path()
+            self._connect_links()
             await self._open_doors()
         except BaseException:
             await self.stop()
@@ -291,7 +292,6 @@ class Center:
             throttles=self.throttles,
             settings=config.submission,
         )
-        self._connect_links()
         self._make_core_network()
         self._make_boxes()
 

@@ -1,7 +1,7 @@
 """Links of a real center to other centers: a scripted bad one, and a second Restante.
 
-In charge of: what goes over the wire and what becomes of messages. Kills are in `tests/crash/test_links.py`. Long
-because every test uses the same center, and starting one costs more than all of them.
+In charge of: what goes over the wire and what becomes of messages. Kills are in `tests/crash/test_links.py`.
+Long because every test uses the same center, and starting one costs more than all of them.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _of_submit(pdu: SubmitSm | DeliverSm | SubmitMulti, now: int) -> Message:
     )
 
 
-def _destination_of(pdu: SubmitSm | SubmitMulti) -> Address:
+def _destination_of(pdu: SubmitSm | DeliverSm | SubmitMulti) -> Address:
     if isinstance(pdu, SubmitMulti):
         return Address(0, 0, "")  # each draft gets its own
     return Address(pdu.dest_addr_ton, pdu.dest_addr_npi, pdu.destination_addr.decode("latin-1"))

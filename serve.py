@@ -6,6 +6,8 @@ anything a room does. Every check, outlet, kind of object and door is registered
 Order of life: the store first, then what is read from it, then delivery, and only then the doors. The end is the other
 way round: doors stop taking, what is pending is answered, attempts under way end, and the store closes last.
 
+Long because every room is named here, once, in that order; nothing is decided here.
+
 Long because every room is named here, and nowhere else.
 """
 
@@ -235,21 +237,7 @@ class Center:
         self.sandbox = SandboxOutlet(by_number)
         self.switch = self._switch_outlet()
         self._make_links()
-        self.router = Router(
-            owner_of=lambda number: self.owners.find(number),
-            account=self.accounts.get,
-            account_by_number=by_number,
-            outlet_of=self.binds.outlet,
-            mailbox=self.mailbox,
-            own=self.ranges,
-            random=random.random,
-            sandbox=self.sandbox,
-            switch=self.switch,
-            links=self.upstream,
-            pins=self.upstream.pins,
-        )
-        self.router.use(self.routes.values())
-        self.routes.on_change(lambda _: self.router.use(self.routes.values()))
+        self._make_router()
         self._make_spoof()
         self._make_zones()
         # The order of behaviour.md 4; one line a policy.
@@ -280,10 +268,8 @@ class Center:
             receipts=self.receipts,
             waiting=self.waiting,
         )
-        self.binds.wake_with(self.delivery.outlet_ready)
-        self.mailbox.wake_with(self.delivery.outlet_ready)
-        self.sandbox.wake_with(self.delivery.outlet_ready)
-        self.switch.wake_with(self.delivery.outlet_ready)
+        for outlets in (self.binds, self.mailbox, self.sandbox, self.switch):
+            outlets.wake_with(self.delivery.outlet_ready)
         self.submission = Submission(
             store=store,
             screening=self.screening,
@@ -294,6 +280,24 @@ class Center:
         )
         self._make_core_network()
         self._make_boxes()
+
+    def _make_router(self) -> None:
+        """Every way out, and the routes that choose among them."""
+        self.router = Router(
+            owner_of=lambda number: self.owners.find(number),
+            account=self.accounts.get,
+            account_by_number=self.accounts.by_number,
+            outlet_of=self.binds.outlet,
+            mailbox=self.mailbox,
+            own=self.ranges,
+            random=random.random,
+            sandbox=self.sandbox,
+            switch=self.switch,
+            links=self.upstream,
+            pins=self.upstream.pins,
+        )
+        self.router.use(self.routes.values())
+        self.routes.on_change(lambda _: self.router.use(self.routes.values()))
 
     def _connect_links(self) -> None:
         self.upstream.connect(

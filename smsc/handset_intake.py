@@ -25,12 +25,14 @@ from ..access.accounts import Account
 from ..message import Address, Ingress, Message, Role
 from ..metrics import counter
 from ..signaling.causes import DeliveryFailure, FailureCause, RpCause
+from ..signaling.registers import AddressType
 from ..signaling.tp_time import read_validity, time_stamp
 from ..signaling.tpdu import BadTpdu, Command, Submit, SubmitReport, decode_from_handset
 from ..signaling.user_data import data_coding_of
 from ..store.clock import Clock
 from .answers import CONFLICT, Accepted, Refused
 from .handset_settings import HandsetSettings
+from .identity import spelled
 from .normaliser import Normalisers
 from .repeats import Mark, Repeats
 from .smpp import tlv
@@ -45,6 +47,9 @@ _said = counter("handsets", "said", "TPDUs of handsets, by kind and answer", ("k
 
 _ESM_UDHI, _ESM_REPLY_PATH = 0x40, 0x80  # SMPP 3.4 §5.2.12
 _WANTS_RECEIPT = 0x01
+
+#: What the names of switches are at each door.
+_ADDRESS_OF = {"gsup": AddressType.IPA_NAME, "sgd": AddressType.DIAMETER_HOST}
 
 #: Look-ups of numbers and commands under way; beyond it handsets are told to try later.
 MOST_PENDING = 1000
@@ -303,6 +308,6 @@ def _ingress(spoken: Spoken, account: Account) -> Ingress:
         name=spoken.switch or account.system_id,
         peer=spoken.peer,
         authenticated=spoken.authenticated,
-        trusted=spoken.switch,
+        trusted=spelled(_ADDRESS_OF[spoken.door], spoken.switch) if spoken.switch else "",
         asserted=asserted,
     )

@@ -82,7 +82,7 @@ def test_a_message_goes_from_one_switch_to_a_handset_behind_the_other(network: N
     trace = eventually(lambda: ended(network, stored[0]["id"]), "delivered")
     assert (trace["state"], trace["route"]) == ("delivered", "switch")
     ingress = network.center.call("GET", f"/messages/{stored[0]['id']}/trace")["events"][0]["detail"]
-    assert ingress["trusted"] == "MSC-A"
+    assert ingress["trusted"] == "ipa_name:MSC-A"
     assert ingress["asserted"] == {"imsi": ANNA[0], "center": CENTER}
 
 

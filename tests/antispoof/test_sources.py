@@ -176,7 +176,9 @@ def test_a_slow_register_counts_as_failed() -> None:
         for number in range(12):
             with pytest.raises(RegisterUnavailable):
                 await sources.affiliations.find(Who(f"4477009001{number:02}"))
-        assert slow.asked == 10
+        assert (
+            10 <= slow.asked < 12
+        )  # a loaded machine may take as long as the breaker's pause, and one is let through
 
     asyncio.run(main())
 

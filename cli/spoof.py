@@ -164,8 +164,7 @@ def _mark(out: Output, client: Client, id: str, result: str, note: str) -> None:
 
 
 def _export(out: Output, client: Client, filters: Mapping[str, str], file: Path) -> None:
-    query = "&".join(f"{name}={_quoted(value)}" for name, value in filters.items())
-    document = client.download(f"/admin/spoof/verdicts:export?{query}")
+    document = client.download("/admin/spoof/verdicts:export", **filters)
     try:
         file.write_bytes(document)
     except OSError as error:
@@ -174,12 +173,6 @@ def _export(out: Output, client: Client, filters: Mapping[str, str], file: Path)
         out.document({"file": str(file), "octets": len(document)})
         return
     out.line(f"{file}: {len(document)} octets")
-
-
-def _quoted(value: str) -> str:
-    from urllib.parse import quote
-
-    return quote(value, safe="")
 
 
 def _show(out: Output, found: dict[str, Any], names: tuple[str, ...]) -> None:

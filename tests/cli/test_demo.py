@@ -160,7 +160,7 @@ def test_a_kept_demo_goes_on_where_it_was_and_serve_refuses_it(tmp_path: Path) -
         eventually(lambda: demo.process.poll() is not None, "the end of --for")
     refused = demo.ask("serve", "--config", config)
     assert refused.returncode == 1
-    assert "alerts, msc1, news, quiz, shop have the demo's passwords" in refused.stderr
+    assert "alerts, msc1, msc2, news, prizes, quiz, shop have the demo's passwords" in refused.stderr
     examined = demo.ask("doctor", "--config", config, "--json")
     failed = {one["name"] for one in json.loads(examined.stdout)["checks"] if one["level"] == "FAIL"}
     assert (examined.returncode, failed) == (1, {"demo-passwords"})

@@ -75,6 +75,13 @@ max-messages = 0
 """
 
 
+class _ReportServer(http.server.ThreadingHTTPServer):
+    """Hears a report per connection. smsbox opens hundreds of them at once and sends none a second time: with the
+    usual backlog of five, some were dropped by the kernel and never heard."""
+
+    request_queue_size = 1024
+
+
 class Kannel:
     """One bearerbox with its smsbox, and the web server that they report to."""
 
@@ -197,7 +204,7 @@ class Kannel:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.reports), Reports)
+        self._server = _ReportServer(("127.0.0.1", self.reports), Reports)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
 

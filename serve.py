@@ -78,6 +78,7 @@ from .smsc.recipients import Recipients
 from .smsc.reports import Reports
 from .smsc.routing import Router
 from .smsc.sandbox import SandboxOutlet
+from .smsc.schedules import Schedules, schedule_kind
 from .smsc.screening import Screening
 from .smsc.seats import Seats
 from .smsc.shares import Shares
@@ -187,11 +188,13 @@ class Center:
             "range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)
         )
         self.operator_kind = ObjectKind("operator", "op", OperatorModel, operator_key, Operator.of)
+        self.schedule_kind = schedule_kind()
         self.accounts = registry.register(self.account_kind)
         self.live_links = registry.register(self.path_kinds.link)
         self.routes = registry.register(self.path_kinds.route)
         self.live_ranges = registry.register(self.range_kind)
         registry.register(self.operator_kind)
+        edited_schedules = registry.register(self.schedule_kind)
         self.zone_kinds = ZoneKinds(self.config.zones.max_vertices)
         self.live_zones = registry.register(self.zone_kinds.zone)
         self.zone_policies = registry.register(self.zone_kinds.policy)
@@ -199,6 +202,9 @@ class Center:
         self.spoof_kinds = SpoofKinds()
         self.spoof_live = SpoofLive.of(registry, self.spoof_kinds)
         await registry.open()
+        self.schedules = Schedules()
+        self.schedules.use(edited_schedules.values())
+        edited_schedules.on_change(lambda _: self.schedules.use(edited_schedules.values()))
         self.owners = owner_table(self.accounts.values())
         self.identity = Identity([self.config.antispoof.verdict_tag])
         self.identity.use(self.accounts.values())
@@ -256,6 +262,7 @@ class Center:
             random=random.random,
             mailbox=self.mailbox,
             settings=config.delivery,
+            schedules=self.schedules,
             failpoint=self.failpoint,
             handover=self.handover,
         )
@@ -576,6 +583,8 @@ class Center:
             link_kind=self.path_kinds.link,
             range_kind=self.range_kind,
             operator_kind=self.operator_kind,
+            schedule_kind=self.schedule_kind,
+            schedules=self.schedules,
             credentials=self.credentials,
             sessions=self.sessions,
             codes=self.codes,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..smsc.holding import Holding
     from ..smsc.links import Link, LinkModel
     from ..smsc.routing import Route, RouteModel, Router
+    from ..smsc.schedules import ScheduleModel, Schedules
     from ..smsc.submission import Submission
     from ..smsc.upstream import Upstream
     from ..store.history import History
@@ -75,6 +76,8 @@ class Rooms:
     link_kind: ObjectKind[LinkModel, Link]
     range_kind: ObjectKind[RangeModel, NumberRange]
     operator_kind: ObjectKind[OperatorModel, Operator]
+    schedule_kind: ObjectKind[ScheduleModel, ScheduleModel]
+    schedules: Schedules  #: in force
     credentials: Credentials
     sessions: Sessions
     codes: OneTimeCodes

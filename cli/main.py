@@ -23,6 +23,7 @@ from . import (
     mailbox,
     range,
     route,
+    schedule,
     send,
     serve,
     spoof,
@@ -69,6 +70,7 @@ app.command("top")(top.top)
 app.add_typer(esme.app, name="esme")
 app.add_typer(link.app, name="link")
 app.add_typer(route.app, name="route")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(range.app, name="range")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(switch_link.app, name="switch-link")

@@ -178,6 +178,8 @@ def test_what_was_acknowledged_is_not_sent_again(tmp_path: Path, how: str) -> No
         center.add_account("app", PASSWORD, sources=["*"])
         center.add_account("msc", PASSWORD, role="switch")
         center.add_route("phones", prefix="+447700", account="msc")
+        center.call("POST", "/schedules", {"error": "timeout", "delays_s": [1]})
+        assert center.call("GET", "/schedules:preview?validity_s=5")["items"][5]["tries_s"] == [0, 1, 2, 3, 4]
         with peer(center.smpp_port, "msc", PASSWORD) as msc, peer(center.smpp_port, "app", PASSWORD) as app:
             id = submit(app, "447700900005", "long " * 160)  # 800 characters: six parts
             parts = [take(msc), take(msc)]

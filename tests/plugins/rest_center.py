@@ -58,6 +58,7 @@ from restante.smsc.permits import AddressPermission
 from restante.smsc.receipts import Receipts
 from restante.smsc.recipients import Recipients
 from restante.smsc.routing import Router
+from restante.smsc.schedules import Schedules, schedule_kind
 from restante.smsc.screening import Screening
 from restante.smsc.submission import Submission
 from restante.smsc.upstream import Upstream
@@ -197,7 +198,7 @@ class RestCenter:
 
 
 def kinds(ranges: NumberRanges) -> tuple[ObjectKind[Any, Any], ...]:
-    """Account, route, range, operator, link, as serve.py declares them."""
+    """Account, route, range, operator, link, schedule, as serve.py declares them."""
 
     def account(stored: Stored[AccountModel]) -> Account:
         rules = NumberRules()
@@ -213,6 +214,7 @@ def kinds(ranges: NumberRanges) -> tuple[ObjectKind[Any, Any], ...]:
         ObjectKind("range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)),
         ObjectKind("operator", "op", OperatorModel, lambda o: o.name, Operator.of),
         path.link,
+        schedule_kind(),
     )
 
 
@@ -349,6 +351,8 @@ async def rest_center(
         link_kind=found[4],
         range_kind=found[2],
         operator_kind=found[3],
+        schedule_kind=found[5],
+        schedules=Schedules(),
         credentials=credentials,
         sessions=Sessions(store, MASTER_KEY, sessions),
         codes=OneTimeCodes(store, MASTER_KEY, send=send, find=subscribers.find, settings=codes),

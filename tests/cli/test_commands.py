@@ -76,6 +76,30 @@ def test_routes_and_ranges(center: Any) -> None:
     assert center.answer("route", "list") == []
 
 
+def test_schedules(center: Any) -> None:
+    """A class has a schedule at any time: its own, or the default again."""
+
+    def busy() -> Any:
+        return next(one for one in center.answer("schedule", "preview") if one["error"] == "busy")
+
+    default = busy()
+    assert default["edited"] is False
+    add = ("schedule", "add", "busy", "--delays", "10,20,60", "--deposit-after", "3")
+    assert center.answer(*add, "--dry-run")["after"]["delays_s"] == [10, 20, 60]
+    assert busy() == default
+    center.answer(*add)
+    assert (busy()["edited"], busy()["tries_s"][:5]) == (True, [0, 10, 30, 90, 150])
+    center.answer("schedule", "set", "busy", "attempts=3")
+    assert busy()["tries_s"] == [0, 10, 30]
+    assert "30s" in center.call("schedule", "preview").stdout
+    assert center.call(*add).exit_code == 1  # it has one
+    assert center.call("schedule", "add", "busy", "--delays", "soon").exit_code == 2
+    refused = center.call("schedule", "set", "busy", "delays_s=[0]", "--json")
+    assert "/delays_s" in json.loads(refused.stdout)["error"]
+    center.answer("schedule", "remove", "busy")
+    assert busy() == default
+
+
 def test_subscribers_one_by_one_and_by_file(center: Any, tmp_path: Path) -> None:
     center.call("range", "add", "+4477009002")
     made = center.answer("subscriber", "add", "+447700900201")

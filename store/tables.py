@@ -79,7 +79,7 @@ message = Table(
     Column("part_total", SmallInteger, nullable=False),
     Column("part_number", SmallInteger, nullable=False),
     Column("segments", SmallInteger, nullable=False),
-    Column("slot", Integer, nullable=False),  # id >> SLOT_SHIFT
+    Column("slot", Integer, nullable=False, server_default="0"),  # id >> SLOT_SHIFT; every insert gives it
     # "Which messages did this account / number send or get?" Newest first by id.
     Index("ix_message_account_id", "account", "id"),
     Index("ix_message_slot_recipient", "slot", "recipient"),

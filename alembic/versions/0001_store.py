@@ -112,7 +112,6 @@ def create_message() -> None:
         sa.Column("part_total", sa.SmallInteger(), nullable=False),
         sa.Column("part_number", sa.SmallInteger(), nullable=False),
         sa.Column("segments", sa.SmallInteger(), nullable=False),
-        sa.Column("slot", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_message")),
         postgresql_partition_by="RANGE (id)",
     )
@@ -125,8 +124,8 @@ def create_message() -> None:
         sqlite_where=sa.text("parent <> 0"),
         postgresql_where=sa.text("parent <> 0"),
     )
-    op.create_index("ix_message_slot_recipient", "message", ["slot", "recipient"], unique=False)
-    op.create_index("ix_message_slot_sender", "message", ["slot", "sender"], unique=False)
+    op.create_index("ix_message_recipient_id", "message", ["recipient", "id"], unique=False)
+    op.create_index("ix_message_sender_id", "message", ["sender", "id"], unique=False)
 
 
 def create_node() -> None:

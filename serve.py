@@ -28,11 +28,12 @@ from .access.accounts import Account, AccountModel, account_warnings, owner_tabl
 from .access.audit import Audit
 from .access.certificates import Certificates
 from .access.credentials import CredentialKind, Credentials
+from .access.key_ring import KeyRing
 from .access.numbers import NumberRules
 from .access.one_time_codes import OneTimeCodes
 from .access.operators import Operator, OperatorModel, operator_key
 from .access.ranges import NumberRange, NumberRanges, RangeModel
-from .access.sealing import KeyRing, Sealer, Secrets
+from .access.sealing import Sealer, Secrets
 from .access.sessions import Sessions
 from .access.subscriber import Subscriber
 from .access.subscribers import Subscribers
@@ -170,11 +171,12 @@ class Center:
         self._end.push_async_callback(self.bus.close)
         store.on_wanted.append(self._wanted)
         self.history = History(store)
-        master = self._ring.master
         self.credentials = Credentials(store, self.config.credentials)
         self._end.callback(self.credentials.close)
-        self.audit = Audit(store, master)
-        self.sessions = Sessions(store, master, self.config.sessions)
+        self.secrets = Secrets(store, Sealer(self._ring))
+        await self.secrets.reseal()
+        self.audit = Audit(store, self._ring)
+        self.sessions = Sessions(store, self._ring, self.config.sessions)
 
     async def _open_objects(self) -> None:
         """The objects that operators edit, live."""
@@ -324,7 +326,7 @@ class Center:
             accounts=self.accounts.by_number,
             affiliations=self.affiliations,
             revision=lambda: self.registry.revision,
-            master_key=self._ring.master,
+            ring=self._ring,
         )
 
     def _spoof_checks(self) -> Iterable[SpoofCheck]:
@@ -393,7 +395,6 @@ class Center:
 
     def _make_links(self) -> None:
         """Other centers, at which we bind."""
-        self.secrets = Secrets(self.store, Sealer(self._ring))
         self.upstream = Upstream(
             self.store,
             links=self.live_links,
@@ -447,7 +448,7 @@ class Center:
         self.subscribers.on_barred(self._barred)
         self.codes = OneTimeCodes(
             store,
-            self._ring.master,
+            self._ring,
             send=lambda number, text: self.submission.send_system(
                 Kind.CODE, number, text, validity_ms=300_000
             ),
@@ -573,7 +574,7 @@ class Center:
     def _rooms(self) -> Rooms:
         return Rooms(
             settings=self.config.http,
-            master_key=self._ring.master,
+            ring=self._ring,
             version=__version__,
             store=self.store,
             history=self.history,

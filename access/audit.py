@@ -30,7 +30,7 @@ from ..outlet import Write
 from ..store.statement import Query, Sql
 from ..store.store import Store
 from .door_tables import audit
-from .keys import derived_key, mac, same
+from .key_ring import KeyRing
 
 __all__ = ["Audit", "AuditRow", "Break", "Entry", "Seal", "Verification"]
 
@@ -139,9 +139,9 @@ class Seal(Protocol):
 class Audit:
     """The audit trail of one node."""
 
-    def __init__(self, store: Store, master_key: bytes) -> None:
+    def __init__(self, store: Store, ring: KeyRing) -> None:
         self._store = store
-        self._key = derived_key(master_key, "audit")
+        self._keys = ring.keys("audit")
         self._turn = asyncio.Lock()
         self._log = structlog.get_logger(__name__)
 
@@ -190,11 +190,8 @@ class Audit:
             "request": entry.request,
             "detail": json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str),
         }
-        row["mac"] = self._mac(row)
+        row["mac"] = self._keys.mac(*_sealed_columns(row))
         return (Write(_INSERT, row, expect=1),)
-
-    def _mac(self, row: Mapping[str, Any]) -> str:
-        return mac(self._key, *(str(row[column.name]) for column in audit.columns if column.name != "mac"))
 
     async def page(
         self,
@@ -256,8 +253,8 @@ class Audit:
             faults.append(f"rows are missing: number {row['sequence']} follows where {expected} should")
         elif row["previous"] != previous:
             faults.append("it does not name the row before it")
-        if not same(row["mac"], self._mac(row)):
-            faults.append("it was changed, or written without the key")
+        if not self._keys.made(row["mac"], *_sealed_columns(row)):
+            faults.append("it was changed, or written without a key of the file")
         return faults
 
     async def _chain(self, node: int) -> AsyncIterator[Mapping[str, Any]]:
@@ -266,3 +263,7 @@ class Audit:
             for row in rows:
                 yield row
             day, sequence = rows[-1]["day"], rows[-1]["sequence"]
+
+
+def _sealed_columns(row: Mapping[str, Any]) -> list[str]:
+    return [str(row[column.name]) for column in audit.columns if column.name != "mac"]

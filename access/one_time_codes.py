@@ -32,7 +32,7 @@ from ..outlet import Write
 from ..store.statement import Query, Sql
 from ..store.store import Answer, Store
 from .door_tables import one_time_code
-from .keys import derived_key, mac, same
+from .key_ring import KeyRing
 from .sessions import SessionRefused, random_name
 from .subscriber import Subscriber
 
@@ -183,7 +183,7 @@ class OneTimeCodes:
     def __init__(
         self,
         store: Store,
-        master_key: bytes,
+        ring: KeyRing,
         *,
         send: Send,
         find: Find,
@@ -194,7 +194,7 @@ class OneTimeCodes:
         """`alarm(limit)` is told whenever a limit refuses somebody: a counter that is watched."""
         self.settings = settings or CodeSettings()
         self._store = store
-        self._key = derived_key(master_key, "one-time-code")
+        self._keys = ring.keys("one-time-code")
         self._send = send
         self._find = find
         self._alarm = alarm
@@ -220,7 +220,7 @@ class OneTimeCodes:
                 "prefix": number[:PREFIX_LENGTH],
                 "network": network,
                 "subscriber": 0,
-                "mac": mac(self._key, challenge, code),
+                "mac": self._keys.mac(challenge, code),
                 "tries": 0,
                 "created_at": now,
                 "expires_at": now + self.settings.life_s * 1000,
@@ -282,14 +282,14 @@ class OneTimeCodes:
             raise SessionRefused(answer)
         rows = await self._store.fetch(_BY_ID, id=challenge)
         row = rows[0] if rows else None
-        right = mac(self._key, challenge, code)
+        right = self._keys.made(row["mac"] if row else "", challenge, code)
         if row is None or row["used_at"] or row["expires_at"] <= now:
             return Proof(refusal=Refusal.EXPIRED)
         if answer is Answer.CONFLICT:
             return Proof(refusal=Refusal.EXHAUSTED)
         found = await self._find(row["number"])
         known = found is not None and found.active and found.number == row["subscriber"]
-        if not same(right, row["mac"]) or not known:
+        if not right or not known:
             left = max(0, TRIES - row["tries"])
             return Proof(refusal=Refusal.INVALID if left else Refusal.EXHAUSTED, tries_left=left)
         answer = await self._store.apply(writes=[Write(_USE, {"key": challenge, "used_at": now}, expect=1)])

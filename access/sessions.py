@@ -34,7 +34,7 @@ from ..outlet import Write
 from ..store.statement import Query, Sql
 from ..store.store import Answer, Store, StoreClosed, StoreUnavailable
 from .door_tables import session
-from .keys import derived_key, mac, same
+from .key_ring import KeyRing
 
 __all__ = ["Client", "Session", "SessionRefused", "SessionSettings", "Sessions", "Tokens", "random_name"]
 
@@ -189,14 +189,14 @@ class Sessions:
     def __init__(
         self,
         store: Store,
-        master_key: bytes,
+        ring: KeyRing,
         settings: SessionSettings | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or SessionSettings()
         self._store = store
-        self._key = derived_key(master_key, "session")
+        self._keys = ring.keys("session")
         self._monotonic = monotonic
         self._cache: OrderedDict[str, tuple[Session, float]] = OrderedDict()
         self._watched: dict[str, set[asyncio.Event]] = {}
@@ -258,7 +258,7 @@ class Sessions:
 
     def _token(self, kind: _TokenKind, of: Session, ends_at: int) -> str:
         facts = (of.id.removeprefix("ses_"), str(of.generation), str(ends_at))
-        return "_".join((kind.value, *facts, mac(self._key, kind.value, *facts)))
+        return "_".join((kind.value, *facts, self._keys.mac(kind.value, *facts)))
 
     # ------------------------------------------------------------------------------------------------- checking
 
@@ -267,7 +267,7 @@ class Sessions:
         parts = token.split("_", 4)
         if len(parts) != 5 or parts[0] != kind.value or not parts[3].isascii() or not parts[3].isdigit():
             return None
-        if not same(parts[4], mac(self._key, *parts[:4])) or int(parts[3]) <= self._store.clock.now_ms():
+        if not self._keys.made(parts[4], *parts[:4]) or int(parts[3]) <= self._store.clock.now_ms():
             return None
         return f"ses_{parts[1]}", int(parts[2])
 

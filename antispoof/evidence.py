@@ -25,7 +25,7 @@ from typing import Any
 
 import structlog
 
-from ..access.keys import derived_key, mac, same
+from ..access.key_ring import KeyRing
 from ..message import id_at
 from ..metrics import counter, gauge
 from ..outlet import Write
@@ -132,9 +132,9 @@ class Verification:
 class EvidenceLog:
     """The chain of one node. Lives on the event loop."""
 
-    def __init__(self, store: Store, master_key: bytes) -> None:
+    def __init__(self, store: Store, ring: KeyRing) -> None:
         self._store = store
-        self._key = derived_key(master_key, "spoof evidence")
+        self._keys = ring.keys("spoof evidence")
         self._queue: deque[dict[str, Any]] = deque()
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
@@ -267,12 +267,8 @@ class EvidenceLog:
             "facts": json.dumps(rest, sort_keys=True, separators=(",", ":"), default=str),
             "previous": previous,
         }
-        row["mac"] = self._mac(row)
+        row["mac"] = self._keys.mac(*_sealed_columns(row))
         return row
-
-    def _mac(self, row: Mapping[str, Any]) -> str:
-        columns = tables.spoof_verdict.columns
-        return mac(self._key, *(str(row[column.name]) for column in columns if column.name != "mac"))
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -300,8 +296,8 @@ class EvidenceLog:
             faults.append(f"rows are missing: number {row['sequence']} follows where {expected} should")
         elif before is not None and row["previous"] != before["mac"]:
             faults.append("it does not name the row before it")
-        if not same(row["mac"], self._mac(row)):
-            faults.append("it was changed, or written without the key")
+        if not self._keys.made(row["mac"], *_sealed_columns(row)):
+            faults.append("it was changed, or written without a key of the file")
         return faults
 
     async def _chain(self, node: int) -> AsyncIterator[Mapping[str, Any]]:
@@ -312,3 +308,7 @@ class EvidenceLog:
             for row in rows:
                 yield row
             day, sequence = rows[-1]["day"], rows[-1]["sequence"]
+
+
+def _sealed_columns(row: Mapping[str, Any]) -> list[str]:
+    return [str(row[column.name]) for column in tables.spoof_verdict.columns if column.name != "mac"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from ..access.accounts import Account
+from ..access.key_ring import KeyRing
 from ..access.ranges import NumberRanges
 from ..message import Ingress
 from ..outlet import Write
@@ -86,7 +87,7 @@ class SpoofRoom:
         accounts: Callable[[int], Account | None],
         affiliations: Affiliations,
         revision: Callable[[], int],
-        master_key: bytes,
+        ring: KeyRing,
     ) -> None:
         """`ranges`: own numbers; `revision`: of the registry, named in evidence."""
         self._store = store
@@ -96,7 +97,7 @@ class SpoofRoom:
         self._accounts = accounts
         self.affiliations = affiliations
         self._revision = revision
-        self.evidence = EvidenceLog(store, master_key)
+        self.evidence = EvidenceLog(store, ring)
         self.inbox = Inbox(store)
         self.replay = Replay(store)
         self._next_change = 0

@@ -151,7 +151,7 @@ def add_flat(app: FastAPI, prefix: str, router: APIRouter) -> None:
 def create_app(rooms: Rooms) -> FramedApp:
     """The app over its rooms. Nothing runs before the server's start."""
     doors = Doors(
-        cursors=Cursors(rooms.master_key),
+        cursors=Cursors(rooms.ring),
         idempotency=Idempotency(rooms.store),
         live=Live(at_most=rooms.settings.streams_max, per_owner=rooms.settings.streams_per_owner),
         rates=Rates(),

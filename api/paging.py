@@ -21,7 +21,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..access.keys import derived_key
+from ..access.key_ring import KeyRing
 from .problems import Problem
 
 __all__ = ["Cursors", "Page", "PageQuery", "Position", "link_next"]
@@ -61,8 +61,8 @@ PlainPage = Annotated[PageQuery, Query()]
 class Cursors:
     """Makes and reads cursors."""
 
-    def __init__(self, master_key: bytes) -> None:
-        self._key = derived_key(master_key, "cursor")
+    def __init__(self, ring: KeyRing) -> None:
+        self._key = ring.keys("cursor").present  # a cursor of another key begins again at the first page
 
     def seal(self, collection: str, filters: Mapping[str, Any], position: Position) -> str:
         """A cursor behind `position`."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..access.accounts import Account, AccountModel
     from ..access.audit import Audit
     from ..access.credentials import Credentials
+    from ..access.key_ring import KeyRing
     from ..access.one_time_codes import OneTimeCodes
     from ..access.operators import Operator, OperatorModel
     from ..access.ranges import NumberRange, RangeModel
@@ -66,7 +67,7 @@ class Rooms:
     """Everything behind the routes."""
 
     settings: HttpSettings
-    master_key: bytes  #: at least 32 octets, from a 0600 file; never in the database
+    ring: KeyRing  #: master keys, from a 0600 file; never in the database
     version: str
     store: Store
     history: History

@@ -51,7 +51,7 @@ def prepare(folder: Path, settings: Mapping[str, object]) -> tuple[Site, First]:
 
     Not for use on a running event loop.
     """
-    from ..access.sealing import KeyRing
+    from ..access.key_ring import create_keys
     from ..config import Config
     from ..store.migrate import upgrade
     from ..store.store import StoreRefused
@@ -69,7 +69,7 @@ def prepare(folder: Path, settings: Mapping[str, object]) -> tuple[Site, First]:
         config_file.touch(mode=0o600)
         config_file.write_text(template(settings, Config), encoding="utf-8")
         place = site(str(config_file), environ={})
-        KeyRing.create(place.key_file)
+        create_keys(place.key_file)
         _make_private(place)
         upgrade(place.config.store.url)
         first = asyncio.run(_first_operator(place))
@@ -93,7 +93,7 @@ async def _first_operator(place: Site) -> First:
     """Write the first operator, the account of `restante send`, and a key for each."""
     from ..access.audit import Audit
     from ..access.credentials import Credentials
-    from ..access.sealing import KeyRing
+    from ..access.key_ring import KeyRing
     from ..registry.edits import Registry
     from ..store.connect import connect
 
@@ -101,7 +101,7 @@ async def _first_operator(place: Site) -> First:
     await store.open()
     credentials = Credentials(store, place.config.credentials)
     try:
-        audit = Audit(store, KeyRing.load(place.key_file).master)
+        audit = Audit(store, KeyRing.load(place.key_file))
         return await _write_first(Registry(store), credentials, audit)
     finally:
         credentials.close()

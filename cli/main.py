@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from . import (
+    audit,
     bench,
     certificate,
     completion,
@@ -18,6 +19,7 @@ from . import (
     doctor,
     esme,
     init,
+    key,
     link,
     location,
     mailbox,
@@ -81,6 +83,8 @@ app.add_typer(switch.app, name="switch")
 app.add_typer(spoof.app, name="spoof")
 app.add_typer(config.app, name="config")
 app.add_typer(certificate.app, name="certificate")
+app.add_typer(key.app, name="key")
+app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

@@ -158,7 +158,7 @@ def refuse_published(place: Site) -> None:
 
 def explained_start(error: Exception, place: Site) -> Failure | None:
     """Why a center does not start, with the fix; None for what nobody foresaw."""
-    from ..access.sealing import KeyFileRefused
+    from ..access.key_ring import KeyFileRefused
     from ..antispoof.sources import BadSource
     from ..serve import Fenced
     from ..store.store import StoreRefused

@@ -11,11 +11,13 @@ from sqlalchemy.types import Integer, Text
 
 from restante.access.audit import Audit, Entry
 from restante.access.door_tables import audit
+from restante.access.key_ring import KeyRing
 from restante.outlet import Write
 from restante.store.statement import Sql
 from restante.store.store import Answer, Store
 
-KEY = bytes(range(32))
+RING = KeyRing({"00000000": bytes(range(32))})
+OTHER = KeyRing({"11111111": bytes(32)})  # somebody else's
 DAY_S = 86_400
 
 _CHANGE = Sql(
@@ -37,7 +39,7 @@ def test_rows_are_chained_over_days_and_verify(live_database: Database) -> None:
     async def run() -> None:
         clock = StepClock()
         async with live_database.store(clock) as store:
-            trail = Audit(store, KEY)
+            trail = Audit(store, RING)
             for _ in range(3):
                 assert await note(trail, store, "route.create", target="rte_1") is Answer.STORED
             clock.step(DAY_S)
@@ -69,7 +71,7 @@ def test_rows_are_chained_over_days_and_verify(live_database: Database) -> None:
 def test_a_change_behind_its_back_is_found(sqlite_copy: Database, write: Write, what: str) -> None:
     async def run() -> None:
         async with sqlite_copy.store() as store:
-            trail = Audit(store, KEY)
+            trail = Audit(store, RING)
             for _ in range(3):
                 await note(trail, store, "route.create")
             assert (await trail.verify()).holds
@@ -84,11 +86,11 @@ def test_a_change_behind_its_back_is_found(sqlite_copy: Database, write: Write, 
 def test_a_row_made_without_the_key_is_found(sqlite_copy: Database) -> None:
     async def run() -> None:
         async with sqlite_copy.store() as store:
-            await note(Audit(store, KEY), store, "route.create")
-            await note(Audit(store, bytes(32)), store, "route.delete")  # somebody with another key
-            found = await Audit(store, KEY).verify()
+            await note(Audit(store, RING), store, "route.create")
+            await note(Audit(store, OTHER), store, "route.delete")
+            found = await Audit(store, RING).verify()
             assert found.broken == 1
-            assert "without the key" in found.breaks[0].what
+            assert "without a key of the file" in found.breaks[0].what
 
     asyncio.run(run())
 
@@ -96,7 +98,7 @@ def test_a_row_made_without_the_key_is_found(sqlite_copy: Database) -> None:
 def test_a_refused_change_leaves_no_row_and_no_gap(sqlite_copy: Database) -> None:
     async def run() -> None:
         async with sqlite_copy.store() as store:
-            trail = Audit(store, KEY)
+            trail = Audit(store, RING)
             await note(trail, store, "one")
             async with trail.entry(Entry("op_1", "two")) as seal:
                 refused = Write(_NEVER, {"of": 99}, expect=1)
@@ -111,7 +113,7 @@ def test_a_refused_change_leaves_no_row_and_no_gap(sqlite_copy: Database) -> Non
 def test_many_at_once_stay_a_chain(sqlite_copy: Database) -> None:
     async def run() -> None:
         async with sqlite_copy.store() as store:
-            trail = Audit(store, KEY)
+            trail = Audit(store, RING)
             answers = await asyncio.gather(*(note(trail, store, f"a{n}") for n in range(30)))
             assert set(answers) == {Answer.STORED}
             found = await trail.verify()
@@ -125,7 +127,7 @@ def test_a_clock_that_goes_back_opens_no_older_day(sqlite_copy: Database) -> Non
     async def run() -> None:
         clock = StepClock()
         async with sqlite_copy.store(clock) as store:
-            trail = Audit(store, KEY)
+            trail = Audit(store, RING)
             await note(trail, store, "one")
             clock.step(-2 * DAY_S)
             await note(trail, store, "two")

@@ -15,7 +15,8 @@ from live_store import Database
 from restante.access.accounts import Account, AccountModel
 from restante.access.credentials import CredentialKind, Credentials, CredentialSettings, UnfitSecret
 from restante.access.hashing import HashSettings
-from restante.access.sealing import KeyRing, SealBroken, Sealer, Secrets
+from restante.access.key_ring import KeyRing, create_keys
+from restante.access.sealing import SealBroken, Sealer, Secrets
 from restante.registry.definitions import export_definitions
 from restante.registry.edits import Registry
 from restante.registry.versioned import InvalidObject, ObjectKind
@@ -62,7 +63,7 @@ async def live(database: Database, folder: Path) -> tuple[list[str], str]:
         await registry.open()
         cheap = CredentialSettings(hashing=HashSettings(memory_kib=7168, time_cost=1))
         credentials = Credentials(store, cheap)
-        ring = KeyRing.create(folder / "key")
+        ring = create_keys(folder / "key")
         secrets = Secrets(store, Sealer(ring))
         hashed = await credentials.hash(PASSWORD)
 

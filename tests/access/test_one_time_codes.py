@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from live_store import Database, StepClock
 
+from restante.access.key_ring import KeyRing
 from restante.access.one_time_codes import (
     TRIES,
     Challenge,
@@ -22,7 +23,7 @@ from restante.access.one_time_codes import (
 )
 from restante.access.subscriber import Subscriber
 
-KEY = bytes(range(32))
+RING = KeyRing({"00000000": bytes(range(32))})
 KNOWN, UNKNOWN = "+447700900001", "+447700900999"
 WIDE = CodeSettings(per_number=1000, per_network=1000, per_prefix=1000, resend_s=5)
 
@@ -67,7 +68,7 @@ async def door(database: Database, settings: CodeSettings | None = None) -> Asyn
         return cast("Subscriber | None", people.get(number))
 
     async with database.store(clock) as store:
-        codes = OneTimeCodes(store, KEY, send=send, find=find, settings=settings, alarm=alarms.append)
+        codes = OneTimeCodes(store, RING, send=send, find=find, settings=settings, alarm=alarms.append)
         yield Door(codes, clock, store, people, sent, alarms)
 
 

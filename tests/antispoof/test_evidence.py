@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.types import Integer, Text
 from store_tools import message, opened
 
+from restante.access.key_ring import KeyRing
 from restante.antispoof import evidence as evidence_module
 from restante.antispoof.evidence import CHECK, EvidenceLog, Record, place_of
 from restante.antispoof.inbox import KEPT, Inbox
@@ -22,7 +23,7 @@ from restante.outlet import Write
 from restante.smsc.screening import Finding, evidence_events
 from restante.store.statement import Sql
 
-KEY = bytes(range(32))
+RING = KeyRing({"00000000": bytes(range(32))})
 _of = spoof_verdict.c.sequence == bindparam("of", type_=Integer)
 CHANGE = Sql("test: change", update(spoof_verdict).where(_of).values(sender=bindparam("to", type_=Text)))
 REMOVE = Sql("test: remove", delete(spoof_verdict).where(_of))
@@ -47,7 +48,7 @@ def facts(number: int, at: int = 1000, **more: Any) -> dict[str, Any]:
 
 
 async def written(store: Any, *rows: Mapping[str, Any]) -> EvidenceLog:
-    log = EvidenceLog(store, KEY)
+    log = EvidenceLog(store, RING)
     await log.open()
     for row in rows:
         log.append(row)
@@ -90,7 +91,7 @@ def test_whoever_changes_the_chain_is_found_out(sqlite_url: str, what: str) -> N
             elif what == "end":
                 await store.apply(writes=[Write(REMOVE, {"of": 5})])
             else:
-                forged = EvidenceLog(store, bytes(32))
+                forged = EvidenceLog(store, KeyRing({"11111111": bytes(32)}))
                 row = forged._row(facts(9), (await log._read_head())[0], 6, heads[str(store.node)])
                 await store.apply(writes=[Write(INSERT, row)])
             found = await log.verify()

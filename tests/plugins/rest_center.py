@@ -19,12 +19,13 @@ from restante.access.accounts import Account, AccountModel, account_warnings, ow
 from restante.access.audit import Audit
 from restante.access.credentials import CredentialKind, Credentials, CredentialSettings
 from restante.access.hashing import HashSettings
+from restante.access.key_ring import KeyRing
 from restante.access.numbers import NumberRules
 from restante.access.one_time_codes import CodeSettings, OneTimeCodes
 from restante.access.operators import Operator, OperatorModel
 from restante.access.permissions import OperatorRole
 from restante.access.ranges import NumberRange, NumberRanges, RangeModel
-from restante.access.sealing import KeyRing, Sealer, Secrets
+from restante.access.sealing import Sealer, Secrets
 from restante.access.sessions import Client, Sessions, SessionSettings
 from restante.access.subscriber import Subscriber, SubscriberSettings
 from restante.access.subscribers import Subscribers
@@ -70,7 +71,7 @@ from restante.zones.kinds import ZoneKinds
 from restante.zones.room import ZonesRoom
 from restante.zones.settings import ZonesSettings
 
-MASTER_KEY = bytes(range(32))
+RING = KeyRing({"00000000": bytes(range(32))})
 START_MS = 1_790_000_000_000
 NUMBER = "+447700900001"
 PASSWORD = "correct horse battery"
@@ -232,7 +233,7 @@ async def _path(
     subscribers = Subscribers(store, ranges, SubscriberSettings(first_use=False))
     binds = Binds(accounts.by_number)
     outlet = MailboxOutlet(store, subscribers, MailboxSettings(), accounts.by_number)
-    secrets = Secrets(store, Sealer(KeyRing({"00000000": MASTER_KEY})))
+    secrets = Secrets(store, Sealer(RING))
     upstream = Upstream(
         store,
         links=registry.snapshot(found[4]),
@@ -333,7 +334,7 @@ async def rest_center(
         accounts=registry.snapshot(found[0]).by_number,
         affiliations=sources.affiliations,
         revision=lambda: registry.revision,
-        master_key=MASTER_KEY,
+        ring=RING,
     )
     await spoof.open()
     box_live = Live(store, MailboxSettings(live_poll_ms=50))
@@ -341,7 +342,7 @@ async def rest_center(
     credentials = Credentials(store, CHEAP)
     rooms = Rooms(
         settings=settings or HttpSettings(),
-        master_key=MASTER_KEY,
+        ring=RING,
         version="0.0.test",
         store=store,
         history=History(store),
@@ -354,9 +355,9 @@ async def rest_center(
         schedule_kind=found[5],
         schedules=Schedules(),
         credentials=credentials,
-        sessions=Sessions(store, MASTER_KEY, sessions),
-        codes=OneTimeCodes(store, MASTER_KEY, send=send, find=subscribers.find, settings=codes),
-        audit=Audit(store, MASTER_KEY),
+        sessions=Sessions(store, RING, sessions),
+        codes=OneTimeCodes(store, RING, send=send, find=subscribers.find, settings=codes),
+        audit=Audit(store, RING),
         submission=submission,
         delivery=delivery,
         binds=binds,

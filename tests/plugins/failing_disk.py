@@ -45,7 +45,11 @@ static int ours(int fd) {
 
 static int fails(int fd, int sync) {
     char now = *order;
-    if (now == 's' ? !sync : sync) return 0;
+    if (now == 'h' && sync && ours(fd)) {
+        while (*order == 'h') usleep(1000);
+        return 0;
+    }
+    if (now == 'h' || (now == 's' ? !sync : sync)) return 0;
     if (now == '-' || !ours(fd)) return 0;
     errno = now == 'n' ? ENOSPC : EIO;
     return 1;
@@ -87,6 +91,7 @@ class Fault(Enum):
     SYNC_FAILS = b"s"  #: fsync and fdatasync answer EIO, after the octets were taken
     WRITE_FAILS = b"w"  #: EIO
     NO_SPACE = b"n"  #: ENOSPC
+    SYNC_HANGS = b"h"  #: fsync and fdatasync answer only when the disk is well again
 
 
 class FailingDisk:

@@ -16,13 +16,26 @@ from typing import Any
 from osmo_hlr import OsmoHlr
 from osmo_msc import OsmoMsc
 from running_center import RunningCenter, free_ports, running_center
-from sgs_handset import Handset, Mme
+from sgs_handset import Handset, Mme, Rp
 from waiting import eventually
 
+from restante.message import Address
 from restante.signaling.ctrl import Ctrl
+from restante.signaling.tpdu import Submit, decode_to_handset
+from restante.signaling.user_data import UserData
 
 CENTER = "447700900999"
 ACCOUNT = "handsets"
+
+
+def submit(number: str, text: bytes, mr: int, **more: Any) -> bytes:
+    """An SMS-SUBMIT."""
+    return Submit(Address(1, 1, number), mr, ud=UserData(payload=text), **more).encode()
+
+
+def read(data: Rp) -> Any:
+    """What a handset reads."""
+    return decode_to_handset(data.tpdu)
 
 
 async def _set(address: str, port: int, settings: Sequence[tuple[str, str]]) -> None:
@@ -64,6 +77,18 @@ class Network:
         """A handset behind a switch, not attached."""
         return Handset(self.mme(switch), imsi, CENTER)
 
+    def messages(self, number: str) -> list[Any]:
+        """What the center has of a sender, newest first."""
+        return self.center.call("GET", f"/messages?from=%2B{number}")["items"]
+
+    def events(self, id: str) -> list[Any]:
+        """The trace of a message."""
+        return self.center.call("GET", f"/messages/{id}/trace")["events"]
+
+    def ended(self, id: str) -> Any:
+        """The last event of a message that is over, or nothing."""
+        return next((event for event in self.events(id) if event["kind"] == "final"), None)
+
     def connected(self, name: str) -> bool:
         """Whether the center sees a switch with its register behind it."""
         return any(link["name"] == name and link["register"] == "up" for link in self.links())
@@ -79,8 +104,13 @@ def osmo_network(
     component: Callable[[str, str], str],
     names: Sequence[str] = ("MSC-A",),
     settings: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    **account: object,
 ) -> Generator[Network]:
-    """The network from start to end; `names` of switches, `settings` of the center."""
+    """The network from start to end.
+
+    `names` of switches; `settings` and `environ` of the center; `account`: what is special about that of the handsets.
+    """
     hlr, msc = component("osmo-hlr", "osmo-hlr"), component("osmo-msc", "osmo-msc")
     gcc = component("gcc", "gcc")
     with contextlib.ExitStack() as stack:
@@ -99,10 +129,10 @@ def osmo_network(
             "affiliations.osmo_hlr.host": register.address,
             "affiliations.osmo_hlr.port": register.ctrl_port,
         }
-        center = stack.enter_context(running_center(folder / "center", given | dict(settings or {})))
-        center.add_account(
-            ACCOUNT, "wisteria", role="switch", mailbox=False
-        )  # what waits, waits in the queue
+        running = running_center(folder / "center", given | dict(settings or {}), **(environ or {}))
+        center = stack.enter_context(running)
+        role = {"role": "switch", "mailbox": False}  # what waits, waits in the queue
+        center.add_account(ACCOUNT, "wisteria", **(role | account))
         center.add_range("+4477")
         center.add_route("handsets", prefix="+4477", target="switch")
         network = Network(center, register, ("127.0.0.1", port), {}, {})

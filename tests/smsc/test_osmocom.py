@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from gsup_switch import GsupSwitch
-from osmo_network import CENTER, Network, osmo_network
-from sgs_handset import RP_ACK_DOWN, RP_ERROR_DOWN, Rp
+from osmo_network import CENTER, Network, osmo_network, read, submit
+from sgs_handset import RP_ACK_DOWN, RP_ERROR_DOWN
 from smpplib_esme import esme
 from waiting import eventually
 
 from restante.message import Address
 from restante.signaling.causes import RpCause, Status
-from restante.signaling.tpdu import CT_ENQUIRY, Command, Deliver, StatusReport, Submit, decode_to_handset
+from restante.signaling.tpdu import CT_ENQUIRY, Command, Deliver, StatusReport, Submit
 from restante.signaling.user_data import UserData
 
 pytestmark = pytest.mark.xdist_group("osmocom")
@@ -41,36 +40,11 @@ def network(
         yield made
 
 
-def submit(number: str, text: bytes, mr: int, **more: Any) -> bytes:
-    """An SMS-SUBMIT."""
-    return Submit(Address(1, 1, number), mr, ud=UserData(payload=text), **more).encode()
-
-
-def messages(network: Network, number: str) -> list[Any]:
-    """What the center has of a sender, newest first."""
-    return network.center.call("GET", f"/messages?from=%2B{number}")["items"]
-
-
-def events(network: Network, id: str) -> list[Any]:
-    """The trace of a message."""
-    return network.center.call("GET", f"/messages/{id}/trace")["events"]
-
-
-def ended(network: Network, id: str) -> Any:
-    """The last event of a message that is over, or nothing."""
-    return next((event for event in events(network, id) if event["kind"] == "final"), None)
-
-
-def read(data: Rp) -> Any:
-    """What a handset reads."""
-    return decode_to_handset(data.tpdu)
-
-
 def test_a_message_goes_from_one_switch_to_a_handset_behind_the_other(network: Network) -> None:
     anna, bert = network.handset("MSC-A", ANNA[0]), network.handset("MSC-B", BERT[0])
     assert (anna.attach(), bert.attach()) == (0, 0)
     assert anna.submit(submit(BERT[1], b"hello", 1)).type == RP_ACK_DOWN
-    stored = messages(network, ANNA[1])
+    stored = network.messages(ANNA[1])
     assert [each["recipient"] for each in stored] == [f"+{BERT[1]}"]
 
     data = bert.take()
@@ -79,7 +53,7 @@ def test_a_message_goes_from_one_switch_to_a_handset_behind_the_other(network: N
     assert (deliver.oa, deliver.ud.payload, data.center) == (Address(1, 1, ANNA[1]), b"hello", CENTER)
     assert bert.pagings == 1
     bert.acknowledge(data)
-    trace = eventually(lambda: ended(network, stored[0]["id"]), "delivered")
+    trace = eventually(lambda: network.ended(stored[0]["id"]), "delivered")
     assert (trace["state"], trace["route"]) == ("delivered", "switch")
     ingress = network.center.call("GET", f"/messages/{stored[0]['id']}/trace")["events"][0]["detail"]
     assert ingress["trusted"] == "ipa_name:MSC-A"
@@ -140,15 +114,15 @@ def test_a_full_handset_is_tried_again_when_it_says_that_it_has_room(network: Ne
     anna, bert = network.handset("MSC-A", ANNA[0]), network.handset("MSC-B", BERT[0])
     assert (anna.attach(), bert.attach()) == (0, 0)
     assert anna.submit(submit(BERT[1], b"no room", 11)).type == RP_ACK_DOWN
-    id = messages(network, ANNA[1])[0]["id"]
+    id = network.messages(ANNA[1])[0]["id"]
     bert.refuse(bert.take(), RpCause.MEMORY_CAPACITY_EXCEEDED)
-    failed = eventually(lambda: [e for e in events(network, id) if e["kind"] == "attempt"], "the attempt")
+    failed = eventually(lambda: [e for e in network.events(id) if e["kind"] == "attempt"], "the attempt")
     assert (failed[0]["reason"], failed[0]["detail"]["rp_cause"]) == ("memory-full", 22)
     assert bert.memory_available().type == RP_ACK_DOWN
     data = bert.take()
     assert read(data).ud.payload == b"no room"
     bert.acknowledge(data)
-    assert eventually(lambda: ended(network, id), "delivered")["state"] == "delivered"
+    assert eventually(lambda: network.ended(id), "delivered")["state"] == "delivered"
 
 
 def test_a_subscriber_who_moved_is_found_where_the_register_says(network: Network) -> None:
@@ -167,14 +141,14 @@ def test_a_repeated_message_is_acknowledged_again_and_stored_once(network: Netwo
     anna = network.handset("MSC-A", ANNA[0])
     assert anna.attach() == 0
     tpdu = submit("12345", b"only once", 31)
-    before = len(messages(network, ANNA[1]))
+    before = len(network.messages(ANNA[1]))
     assert anna.submit(tpdu).type == RP_ACK_DOWN
     assert anna.submit(tpdu).type == RP_ACK_DOWN
     repeated = bytes((tpdu[0] | 0x04,)) + tpdu[1:]  # as handsets repeat by themselves: TP-RD
     assert anna.submit(repeated).type == RP_ACK_DOWN
     other = Submit(Address(1, 1, "12345"), 31, rd=True, ud=UserData(payload=b"another")).encode()
     assert anna.submit(other)[:3] == (RP_ERROR_DOWN, anna.mr, RpCause.TRANSFER_REJECTED)
-    assert len(messages(network, ANNA[1])) == before + 1
+    assert len(network.messages(ANNA[1])) == before + 1
 
 
 def test_what_may_not_be_sent_is_refused_in_the_words_of_rp(network: Network) -> None:
@@ -228,9 +202,9 @@ def test_what_was_stored_before_a_restart_is_known_again(network: Network) -> No
     assert anna.attach() == 0
     tpdu = submit("12345", b"crash", 61)
     assert anna.submit(tpdu).type == RP_ACK_DOWN
-    before = len(messages(network, ANNA[1]))
+    before = len(network.messages(ANNA[1]))
     network.center.kill()
     network.center.start()
     eventually(lambda: network.connected("MSC-A"), "MSC-A at the center again", 60)
     assert anna.submit(tpdu).type == RP_ACK_DOWN
-    assert len(messages(network, ANNA[1])) == before
+    assert len(network.messages(ANNA[1])) == before

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -72,7 +72,7 @@ class Guarded:
         self._policy = self.center.call("PATCH", path, changes, If_Match=match)
 
     @contextlib.contextmanager
-    def made(self, plural: str, body: dict[str, Any]) -> Iterator[None]:
+    def made(self, plural: str, body: dict[str, Any]) -> Generator[None]:
         """An object, as long as the block lasts."""
         object = self.center.call("POST", f"/spoof/{plural}", body)
         try:
@@ -82,7 +82,7 @@ class Guarded:
             self.center.call("DELETE", f"/spoof/{plural}/{object['id']}", If_Match=match)
 
     @contextlib.contextmanager
-    def in_network(self, name: str) -> Iterator[None]:
+    def in_network(self, name: str) -> Generator[None]:
         """Both switches belong to a network, as long as the block lasts."""
         self._put_into(name)
         try:
@@ -152,7 +152,12 @@ def guarded(
 ) -> Iterator[Guarded]:
     """Two registered switches, subscribers, an application with a number, and a policy that acts."""
     with osmo_network(
-        tmp_path_factory.mktemp("guarded"), component, ("MSC-A", "MSC-B"), SETTINGS, sources=SOURCES
+        tmp_path_factory.mktemp("guarded"),
+        component,
+        ("MSC-A", "MSC-B"),
+        SETTINGS,
+        judged=True,
+        sources=SOURCES,
     ) as network:
         for imsi, number in (ANNA, BERT, CARA, GUEST, DINA, EMIL, FRED):
             network.subscribe(imsi, number)
@@ -160,30 +165,8 @@ def guarded(
         yield Guarded(network)
 
 
-def test_genuine_is_acknowledged_and_delivered_and_after_a_move_refused(guarded: Guarded) -> None:
-    """Issue 5, "Done when"; row 1."""
-    network = guarded.network
-    anna, bert = guarded.handset("MSC-A", ANNA), guarded.handset("MSC-B", BERT)
-    assert anna.submit(submit(BERT[1], b"it is me", 1)).type == RP_ACK_DOWN
-    (stored,) = network.messages(ANNA[1])
-    data = bert.take()
-    assert (read(data).oa, read(data).ud.payload, bert.pagings) == (Address(1, 1, ANNA[1]), b"it is me", 1)
-    bert.acknowledge(data)
-    assert eventually(lambda: network.ended(stored["id"]), "delivered")["state"] == "delivered"
-    genuine = guarded.evidence(ANNA)
-    assert (genuine["verdict"], genuine["reason"], genuine["message_id"]) == (
-        "genuine",
-        "exact",
-        stored["id"],
-    )
-
-    moved = guarded.handset("MSC-B", ANNA)
-    refused = anna.submit(submit(BERT[1], b"it is not me", 2))  # the switch that was left still sends for her
-    assert refused[:3] == (RP_ERROR_DOWN, anna.mr, RpCause.TRANSFER_REJECTED)
-    found = guarded.evidence(ANNA, int(genuine["id"].rpartition("_")[2]))
-    assert (found["verdict"], found["reason"], found["action"], found["enforced"]) == (
-        "spoofed", "switch_mismatch", "reject", True,
-    )  # fmt: skip
+def is_complete(found: Any, genuine: Any, policy: Any) -> None:
+    """Evidence against the switch that Anna left, later than what was genuine: everything an operator wants to know."""
     facts = found["facts"]
     # Whom it claims to be, the switch it came through, the switch that serves her, both cards, and the link.
     assert (found["sender"], facts["sender_raw"]) == (f"+{ANNA[1]}", f"1/1/{ANNA[1]}")
@@ -210,9 +193,36 @@ def test_genuine_is_acknowledged_and_delivered_and_after_a_move_refused(guarded:
     assert 0 <= facts["register_age_ms"] < 60_000
     assert facts["previous"] == ["ipa_name:MSC-A"]
     assert at_ms(genuine) <= facts["changed_at"] <= at_ms(found)
-    assert (facts["policy"], facts["policy_version"]) == (guarded.policy["id"], guarded.policy["version"])
+    assert (facts["policy"], facts["policy_version"]) == (policy["id"], policy["version"])
     assert facts["latency_us"] > 0
     assert "not me" not in str(found)
+
+
+def test_genuine_is_acknowledged_and_delivered_and_after_a_move_refused(guarded: Guarded) -> None:
+    """Issue 5, "Done when"; row 1."""
+    network = guarded.network
+    anna, bert = guarded.handset("MSC-A", ANNA), guarded.handset("MSC-B", BERT)
+    assert anna.submit(submit(BERT[1], b"it is me", 1)).type == RP_ACK_DOWN
+    (stored,) = network.messages(ANNA[1])
+    data = bert.take()
+    assert (read(data).oa, read(data).ud.payload, bert.pagings) == (Address(1, 1, ANNA[1]), b"it is me", 1)
+    bert.acknowledge(data)
+    assert eventually(lambda: network.ended(stored["id"]), "delivered")["state"] == "delivered"
+    genuine = guarded.evidence(ANNA)
+    assert (genuine["verdict"], genuine["reason"], genuine["message_id"]) == (
+        "genuine",
+        "exact",
+        stored["id"],
+    )
+
+    moved = guarded.handset("MSC-B", ANNA)
+    refused = anna.submit(submit(BERT[1], b"it is not me", 2))  # the switch that was left still sends for her
+    assert refused[:3] == (RP_ERROR_DOWN, anna.mr, RpCause.TRANSFER_REJECTED)
+    found = guarded.evidence(ANNA, int(genuine["id"].rpartition("_")[2]))
+    assert (found["verdict"], found["reason"], found["action"], found["enforced"]) == (
+        "spoofed", "switch_mismatch", "reject", True,
+    )  # fmt: skip
+    is_complete(found, genuine, guarded.policy)
     assert [each["id"] for each in network.messages(ANNA[1]) if each["state"] != "rejected"] == [stored["id"]]
     assert bert.pagings == 1
 

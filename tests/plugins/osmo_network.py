@@ -1,13 +1,15 @@
 """A whole small network: a center in front of a real OsmoHLR, with real OsmoMSCs that take it for their HLR.
 
-In charge of: putting the daemons and the center together, and making subscribers in the register. Not in charge of: any
-of them (`osmo_hlr.py`, `osmo_msc.py`, `running_center.py`), or handsets (`sgs_handset.py`).
+In charge of: putting the daemons and the center together, making subscribers in the register, and, on request, letting
+Wireshark's dissectors judge all that was said between them. Not in charge of: any of them (`osmo_hlr.py`,
+`osmo_msc.py`, `running_center.py`), or handsets (`sgs_handset.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,11 @@ from osmo_msc import OsmoMsc
 from running_center import RunningCenter, free_ports, running_center
 from sgs_handset import Handset, Mme, Rp
 from waiting import eventually
+from wire_capture import WireCapture
 
 from restante.message import Address
 from restante.signaling.ctrl import Ctrl
+from restante.signaling.gsup import MessageType
 from restante.signaling.tpdu import Submit, decode_to_handset
 from restante.signaling.user_data import UserData
 
@@ -105,11 +109,13 @@ def osmo_network(
     names: Sequence[str] = ("MSC-A",),
     settings: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
+    judged: bool = False,
     **account: object,
 ) -> Generator[Network]:
     """The network from start to end.
 
     `names` of switches; `settings` and `environ` of the center; `account`: what is special about that of the handsets.
+    `judged`: what it says by GSUP and SMPP is captured, and nothing of it may be malformed.
     """
     hlr, msc = component("osmo-hlr", "osmo-hlr"), component("osmo-msc", "osmo-msc")
     gcc = component("gcc", "gcc")
@@ -133,6 +139,7 @@ def osmo_network(
         center = stack.enter_context(running)
         role = {"role": "switch", "mailbox": False}  # what waits, waits in the queue
         center.add_account(ACCOUNT, "wisteria", **(role | account))
+        wire = _capture(component, folder, center, (port, register.gsup_port)) if judged else None
         center.add_range("+4477")
         center.add_route("handsets", prefix="+4477", target="switch")
         network = Network(center, register, ("127.0.0.1", port), {}, {})
@@ -145,3 +152,31 @@ def osmo_network(
         yield network
         for mme in network._mmes.values():
             mme.close()
+        if wire is not None:
+            wire.stop()
+            _nothing_malformed(wire, center, [port, register.gsup_port])
+
+
+def _capture(
+    component: Callable[[str, str], str], folder: Path, center: RunningCenter, gsup: Sequence[int]
+) -> WireCapture:
+    dumpcap, tshark = component("tshark", "dumpcap"), component("tshark", "tshark")
+    return WireCapture(dumpcap, tshark, folder, (*gsup, center.smpp_port))
+
+
+def _nothing_malformed(wire: WireCapture, center: RunningCenter, gsup: list[int]) -> None:
+    """Both hops of GSUP, both directions, and what the center said by SMPP meanwhile."""
+    said, types = wire.judge_gsup(gsup)
+    smpp = wire.judge([center.smpp_port])
+    sys.stdout.write(f"tshark read {said.frames} frames with GSUP {dict(types)}, {smpp.frames} with SMPP\n")
+    assert not said.malformed
+    assert not smpp.malformed
+    assert smpp.frames
+    assert said.torn == 0
+    asked = (
+        MessageType.UPDATE_LOCATION,
+        MessageType.INSERT_DATA,
+        MessageType.MO_FORWARD_SM,
+        MessageType.MT_FORWARD_SM,
+    )
+    assert {int(kind) for kind in types} >= {kind + result for kind in asked for result in (0, 2)}

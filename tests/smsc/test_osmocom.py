@@ -33,7 +33,7 @@ def network(
 ) -> Iterator[Network]:
     """Two switches, two subscribers, an application with a number."""
     folder = tmp_path_factory.mktemp("osmocom")
-    with osmo_network(folder, component, ("MSC-A", "MSC-B")) as made:
+    with osmo_network(folder, component, ("MSC-A", "MSC-B"), judged=True) as made:
         for imsi, number in (ANNA, BERT):
             made.subscribe(imsi, number)
         made.center.add_account("shop", "wisteria", numbers=["12345"], sources=["12345", "@Shop"])

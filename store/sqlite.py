@@ -36,6 +36,7 @@ from .life import Clash, Step, Touched
 from .life_lock import LifeLock
 from .plan import Plan
 from .sqlite_file import database_path, is_full, primary, touch
+from .sqlite_rows import RowInsert
 from .statement import SQLITE, Compiled
 from .store import Answer, Change, StoreRefused, StoreUnavailable
 
@@ -240,17 +241,14 @@ class SqliteStore(Engine):
     def _run(self, connection: sqlite3.Connection, part: Plan) -> None:
         """Run a plan's statements. Raises _Mismatch when a count is wrong."""
         many = connection.executemany
-        if part.messages:
-            many(_INSERT_MESSAGE, part.messages)
-            many(_INSERT_BODY, part.bodies)
-        if part.queue:
-            many(_INSERT_QUEUE, part.queue)
+        _INSERT_MESSAGES.run(connection, part.messages)
+        _INSERT_BODIES.run(connection, part.bodies)
+        _INSERT_QUEUED.run(connection, part.queue)
         if part.requeues and many(_UPDATE_QUEUE, part.requeues).rowcount != len(part.requeues):
             raise _Mismatch(Answer.FENCED)
         if part.releases and many(_DELETE_QUEUE, part.releases).rowcount != len(part.releases):
             raise _Mismatch(Answer.FENCED)
-        if part.events:
-            many(_INSERT_EVENT, part.events)
+        _INSERT_EVENTS.run(connection, part.events)
         for write in part.writes:
             compiled, arguments = self._step(write)
             touched = connection.execute(compiled.text, arguments).rowcount
@@ -471,9 +469,9 @@ class SqliteStore(Engine):
         return f"the database has reached its size limit of {self.settings.max_bytes >> 20} MiB"
 
 
-_INSERT_MESSAGE = plan.INSERT_MESSAGE.compiled(SQLITE).text
-_INSERT_BODY = plan.INSERT_BODY.compiled(SQLITE).text
-_INSERT_QUEUE = plan.INSERT_QUEUE.compiled(SQLITE).text
-_INSERT_EVENT = plan.INSERT_EVENT.compiled(SQLITE).text
+_INSERT_MESSAGES = RowInsert(plan.INSERT_MESSAGE)
+_INSERT_BODIES = RowInsert(plan.INSERT_BODY)
+_INSERT_QUEUED = RowInsert(plan.INSERT_QUEUE)
+_INSERT_EVENTS = RowInsert(plan.INSERT_EVENT)
 _UPDATE_QUEUE = plan.UPDATE_QUEUE.compiled(SQLITE).text
 _DELETE_QUEUE = plan.DELETE_QUEUE.compiled(SQLITE).text

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from .message import Ingress, Message
@@ -19,7 +19,7 @@ from .message import Ingress, Message
 __all__ = ["ACCEPT", "Action", "Check", "Evidence", "Stage", "Verdict", "strongest"]
 
 
-class Stage(Enum):
+class Stage(StrEnum):
     """When a check is asked."""
 
     SUBMIT = "submit"  #: before the positive answer; once per message

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Protocol
 
 from .message import Message
@@ -32,7 +32,7 @@ class ErrorClass(StrEnum):
     POLICY = "policy"  #: refused by a rule, ours or the peer's
 
 
-class Result(Enum):
+class Result(StrEnum):
     """How an attempt ended."""
 
     DELIVERED = "delivered"  #: acknowledged by the destination

@@ -36,7 +36,7 @@ from .lanes import Lane, Task
 from .recipients import Recipients
 from .recording import NOT_BOUND, Recording
 from .routing import Lead, Router
-from .screening import Finding, Screening, evidence_events, held_event
+from .screening import CLEAR, Finding, Screening, evidence_events, held_event
 
 __all__ = ["AGAIN_MS", "Attempt", "Attempts", "Ends"]
 
@@ -142,6 +142,11 @@ class Attempts:
         """The checks have spoken."""
         lane.flying -= 1
         if self._desk.holds(task):
+            at_once = lane.advancing and not task.message.schedule_at
+            if finding is CLEAR and stage is Stage.ATTEMPT and at_once:  # the common case
+                task.resume = None
+                self._route(lane, task)
+                return
             self._obey(lane, task, stage, finding)
         self._desk.advance(lane)
 

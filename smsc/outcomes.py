@@ -14,13 +14,13 @@ Sources: behaviour.md 1, 2, 5, 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Protocol
 
 from .. import outlet as seam
 from ..access.accounts import Account
 from ..message import Event, EventKind, Kind, Message, MessageState
-from ..metrics import counter
+from ..metrics import tally
 from ..outlet import ErrorClass, Outcome, Outlet, Result, Write
 from ..store.failpoints import Failpoint, nothing
 from ..store.store import Change, QueueReason, Release, Requeue, Store, StoreClosed
@@ -38,11 +38,9 @@ from .retry import Next, Schedule, decide
 
 __all__ = ["Outcomes", "Redelivery"]
 
-_attempts = counter(
+_attempts = tally(
     "delivery", "attempts", "Attempts that ended, by result and error class", ("result", "error")
 )
-#: Label values are few, and looking a child up costs less than `labels` does.
-_attempted = cache(_attempts.labels)
 
 
 class Redelivery(Protocol):
@@ -99,7 +97,7 @@ class Outcomes:
         lane.flying -= 1
         if self._desk.holds(task):
             task.cleared = False
-            _attempted(outcome.result.value, outcome.error or "").inc()
+            _attempts.count(outcome.result, outcome.error or "")
             if outcome.result is Result.DELIVERED:
                 self._delivered(lane, task, outcome)
             elif outcome.result is Result.STORED:

@@ -35,9 +35,9 @@ def find_place(draft: Message, alphabet: codings.DefaultAlphabet = codings.Defau
         draft.reference = reference if reference <= _MAX_REFERENCE else 0
     if draft.esm_class & _ESM_UDHI:
         place = udh.parse(draft.body).concat
-    elif raw:
+    elif raw and (sar_reference := tlv.get(raw, tlv.Tag.sar_msg_ref_num)) is not None:
         place = segments.sar_concat(
-            tlv.get(raw, tlv.Tag.sar_msg_ref_num),
+            sar_reference,
             tlv.get(raw, tlv.Tag.sar_total_segments),
             tlv.get(raw, tlv.Tag.sar_segment_seqnum),
         )

@@ -25,6 +25,7 @@ from sqlalchemy import func, select
 from ..access.accounts import Account
 from ..message import (
     FINAL_STATES,
+    TRANSITIONS,
     Event,
     EventKind,
     IllegalTransition,
@@ -33,7 +34,6 @@ from ..message import (
     Message,
     MessageState,
     Role,
-    transition,
 )
 from ..metrics import counter, gauge
 from ..store import tables
@@ -96,6 +96,12 @@ _STATE_BY_STAT = {
     word.encode(): state for state, word in _STAT.items() if state is not MessageState.SCHEDULED
 }
 
+#: Where a message that is under way may end.
+_ENDS = TRANSITIONS[MessageState.ENROUTE] & FINAL_STATES
+
+_STATES = {int(state): state for state in MessageState}
+_STATE_TLV = {state: tlv.one(tlv.Tag.message_state, int(state)) for state in MessageState}
+
 #: Control characters, NUL above all, end a text for many a parser: they become blanks.
 _NO_CONTROLS = bytes(octet if 0x20 <= octet < 0x7F else 0x20 for octet in range(256))
 
@@ -155,7 +161,7 @@ def told_state(receipt: Message) -> MessageState:
     """The state that a receipt or notification tells, final or not."""
     told = tlv.get_int(receipt.tlvs, tlv.Tag.message_state)
     if told is not None:
-        return MessageState(told)
+        return _STATES[told]
     word = receipt.body.partition(b" stat:")[2][:7]
     return _STATE_BY_STAT.get(word, MessageState.UNKNOWN)
 
@@ -217,7 +223,7 @@ class Receipts:
         Both belong into the one change that ends the message; then the receipt is admitted to delivery. `error` is a
         `causes.ReceiptError`; `at` is UTC epoch milliseconds; `detail` is a JSON object.
         """
-        if transition(MessageState.ENROUTE, state) not in FINAL_STATES:
+        if state not in _ENDS:
             raise IllegalTransition(f"{state.name} is not an end")
         wanted = wants_final(message, state)
         if wanted and not _from_handset(message) and not self._has_room(message.account):
@@ -250,7 +256,7 @@ class Receipts:
     def inquiry(self, message: Message, state: MessageState, *, at: int, reference: int) -> Message:
         """What a handset is told that asked what became of its message. `reference`: TP-MR of its question."""
         answer = self._receipt(message, state, at, 0, b"", ESM_INTERMEDIATE_NOTIFICATION)
-        answer.tlvs = tlv.one(tlv.Tag.message_state, int(state))
+        answer.tlvs = _STATE_TLV[state]
         answer.tlvs += tlv.one(tlv.Tag.user_message_reference, reference)
         return answer
 
@@ -280,9 +286,7 @@ class Receipts:
         says = account.receipt_format if account is not None else "text+tlvs"
         tlvs = b""
         if "tlvs" in says:
-            tlvs = tlv.one(tlv.Tag.receipted_message_id, known_as + b"\0") + tlv.one(
-                tlv.Tag.message_state, int(state)
-            )
+            tlvs = tlv.one(tlv.Tag.receipted_message_id, known_as + b"\0") + _STATE_TLV[state]
             if network_error:
                 tlvs += tlv.one(tlv.Tag.network_error_code, network_error)
         if message.reference:
@@ -313,7 +317,7 @@ class Receipts:
         """Appendix B with all eight fields; strict parsers stumble over fewer."""
         zone = self._zone(account)
         delivered = 1 if state is MessageState.DELIVERED else 0
-        alphabet = codings.DefaultAlphabet(account.default_alphabet if account is not None else "gsm7")
+        alphabet = codings.ALPHABETS[account.default_alphabet if account is not None else "gsm7"]
         return b"id:%d sub:001 dlvrd:%03d submit date:%s done date:%s stat:%s err:%03d text:%s" % (
             message.public_id,
             delivered,

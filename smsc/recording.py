@@ -20,12 +20,12 @@ Sources: behaviour.md 1, 2, 6.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 from sqlalchemy import bindparam, update
 
 from ..message import Kind, Message, MessageState
-from ..metrics import counter
+from ..metrics import tally
 from ..outlet import ErrorClass, Outcome, Outlet, Write
 from ..store import tables
 from ..store.statement import Sql
@@ -41,8 +41,8 @@ from .settlement import Settlements
 
 __all__ = ["NOT_BOUND", "Recording", "count_ending"]
 
-_endings = counter("delivery", "endings", "Messages that reached a final state", ("state",))
-_ended = cache(_endings.labels)  # states are few, and looking a child up costs less than `labels` does
+_endings = tally("delivery", "endings", "Messages that reached a final state", ("state",))
+_NAMES = {state: state.name for state in MessageState}
 
 #: The reason of an outcome that is no attempt: nobody is bound.
 NOT_BOUND = "not-bound"
@@ -291,7 +291,7 @@ class Recording:
 
 def count_ending(state: MessageState) -> None:
     """A message reached a final state."""
-    _ended(state.name).inc()
+    _endings.count(_NAMES[state])
 
 
 def ignore(answer: Answer) -> None:

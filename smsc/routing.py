@@ -21,7 +21,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -149,8 +149,7 @@ class Links(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Lead:
+class Lead(NamedTuple):
     """One place to try, and the rule that said so."""
 
     rule: str
@@ -244,7 +243,7 @@ class Router:
 
     def reaches(self, message: Message) -> bool:
         """True if the recipient is routable or a subscriber's: asked at submit (behaviour.md 3)."""
-        return message.kind == Kind.RECEIPT or any(True for _ in self._leads(message, tuple, None))
+        return message.kind == Kind.RECEIPT or next(iter(self._leads(message, tuple, None)), None) is not None
 
     def _receipt_leads(self, number: int) -> list[Lead]:
         """A receipt goes to its account: to its binds, or over a link that leads to it."""

@@ -24,7 +24,7 @@ import structlog
 from ..check import ACCEPT, Action, Check, Stage, Verdict, strongest
 from ..message import Event, EventKind, Ingress, Message
 
-__all__ = ["Finding", "Screening", "evidence_events", "heard", "held_event", "marks_of"]
+__all__ = ["CLEAR", "Finding", "Screening", "evidence_events", "heard", "held_event", "marks_of"]
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +42,7 @@ class Finding:
     evidence: tuple[Verdict, ...] = ()  #: every verdict with something to say, monitor mode included
 
 
+#: Nobody had anything to say.
 CLEAR = Finding(ACCEPT)
 
 

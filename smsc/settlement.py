@@ -41,7 +41,11 @@ class Settlement:
 
     def __call__(self, answer: Answer) -> None:
         """Hear the store's answer."""
-        self.room.answered(self, answer)
+        if answer is Answer.STORED:
+            self.room.settled()
+            self.on_stored(self.change)
+        else:
+            self.room.refused(self, answer)
 
 
 class Settlements:
@@ -96,12 +100,15 @@ class Settlements:
         else:
             self._under_way += 1
 
-    def answered(self, settlement: Settlement, answer: Answer) -> None:
-        """The store has spoken."""
-        self._under_way = max(self._under_way - 1, 0)
-        if answer is Answer.STORED:
-            settlement.on_stored(settlement.change)
-        elif answer is Answer.FENCED:
+    def settled(self) -> None:
+        """One less is under way."""
+        if self._under_way:
+            self._under_way -= 1
+
+    def refused(self, settlement: Settlement, answer: Answer) -> None:
+        """The store did not take it."""
+        self.settled()
+        if answer is Answer.FENCED:
             settlement.on_lost()
         elif answer is Answer.CONFLICT and settlement.on_conflict is not None:
             settlement.on_conflict()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,7 @@ from ..access.accounts import Account
 from ..access.numbers import EgressRules, NumberRules
 from ..check import Action, Stage
 from ..message import Event, EventKind, Ingress, Kind, Message, MessageState, Role
-from ..metrics import counter
+from ..metrics import tally
 from ..outlet import Outcome, Write
 from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
 from .answers import (
@@ -71,8 +71,7 @@ __all__ = [
 
 _log = structlog.get_logger(__name__)
 
-_submitted = counter("submission", "messages", "Messages answered, by door and answer", ("door", "answer"))
-_submitted_as = cache(_submitted.labels)  # doors and answers are few
+_submitted = tally("submission", "messages", "Messages answered, by door and answer", ("door", "answer"))
 
 #: A row that this node does not own at once is left alone so long, because its answer must leave first.
 _YOUNG_MS = 1000
@@ -251,7 +250,7 @@ class Submission:
         if account.suspended:
             return SUSPENDED
         draft.id, draft.parent, draft.kind = 0, 0, Kind.MESSAGE
-        find_place(draft, codings.DefaultAlphabet(account.default_alphabet))
+        find_place(draft, codings.ALPHABETS[account.default_alphabet])
         wait_ns = self._throttles.of(account).take(
             self._monotonic_ns(), continuing=continuing or draft.part_number > 1
         )
@@ -453,7 +452,7 @@ class Submission:
 
     def _answer(self, done: Done, ingress: Ingress, answer: Accepted | Refused) -> None:
         word = "accepted" if isinstance(answer, Accepted) else answer.reason
-        _submitted_as(ingress.door, word).inc()
+        _submitted.count(ingress.door, word)
         done(answer)
 
     def _hand_over(self) -> None:

@@ -87,6 +87,7 @@ class Session:
     """One connection's SMPP. Make one when the connection is there."""
 
     __slots__ = (
+        "_allowed",
         "_bind_in_progress",
         "_buffer",
         "_buffer_since",
@@ -119,14 +120,13 @@ class Session:
         self.role: Role = role
         self.peer: Role = "ESME" if role == "SMSC" else "SMSC"
         self.settings = settings
-        self.state = State.OPEN
         self.window = settings.window  #: the owner may set it when it knows the account
         self.pending_limit = settings.pending_limit  #: likewise
         self.pending = 0  #: Request events not yet answered
         self.peer_version = 0  #: the peer's interface_version; 0 before a bind
         self.last_received = now  #: when the last whole PDU came
         self.unmatched_responses = 0  #: how many came that nothing waited for
-        self._for_owner = _FOR_OWNER[role, State.OPEN]
+        self._enter(State.OPEN)
         self._limit = settings.max_command_length_before_bind
         self._buffer = bytearray()
         self._buffer_since = now
@@ -303,14 +303,19 @@ class Session:
         after = transition(self.state, sender, command_id, command_status)
         if after is None or after is self.state:
             return
-        self.state = after
-        self._for_owner = _FOR_OWNER[self.role, after]
+        self._enter(after)
         self._last_active = self._now
         if after in BOUND:
             self._limit = self.settings.max_command_length
             self._init_deadline = None
         elif after is State.UNBOUND and self.settings.session_init_timer is not None:
             self._init_deadline = self._now + self.settings.session_init_timer
+
+    def _enter(self, state: State) -> None:
+        """What each PDU is looked up in changes with the state."""
+        self.state = state
+        self._for_owner = _FOR_OWNER[self.role, state]
+        self._allowed = requests_allowed(state, self.role)
 
     def _bad_length(self, header: bytes, events: list[Event]) -> None:
         """The stream is lost. A peer that speaks another protocol is named; the answer is the same for all."""
@@ -330,8 +335,7 @@ class Session:
         self._output.append(HEADER.pack(HEADER_OCTETS, CommandId.generic_nack, status, sequence_number))
 
     def _fail(self, reason: FatalReason, detail: str, events: list[Event]) -> None:
-        self.state = State.CLOSED
-        self._for_owner = _FOR_OWNER[self.role, State.CLOSED]
+        self._enter(State.CLOSED)
         self._buffer = bytearray()
         events.append(Fatal(reason, detail))
 
@@ -414,16 +418,17 @@ class Session:
         messages, not bind and unbind. Raises NotAllowed and EncodeError, and then nothing was sent."""
         self._now = now
         command_id = pdu.command_id
-        if command_id not in requests_allowed(self.state, self.role):
+        if command_id not in self._allowed:
             raise NotAllowed(f"{pdu.name} is not allowed to the {self.role} in {self.state.name}")
-        if len(self._sent) >= self.window and command_id in RESPONSE_OF and command_id not in _NO_OWNER:
+        answered = command_id in RESPONSE_OF
+        if answered and len(self._sent) >= self.window and command_id not in _NO_OWNER:
             raise NotAllowed(f"{len(self._sent)} requests are unanswered, the window is {self.window}")
-        if pdu.tlvs and not self.may_send_tlvs:
+        if pdu.tlvs and self.peer_version < VERSION_3_4:
             raise NotAllowed(f"a peer of version 0x{self.peer_version:02X} gets no TLVs")
         sequence_number = self._take_sequence()
         pdu.sequence_number = sequence_number
         octets = pdu.encode()
-        if command_id in RESPONSE_OF:
+        if answered:
             deadline = now + self.settings.response_timer
             self._sent[sequence_number] = Sent(sequence_number, command_id, context, now, deadline)
         self._output.append(octets)
@@ -540,8 +545,7 @@ class Session:
     def connection_lost(self) -> list[Event]:
         """The connection ended: what will never be answered. Afterwards nothing more comes of this session."""
         self._gone = True
-        self.state = State.CLOSED
-        self._for_owner = _FOR_OWNER[self.role, State.CLOSED]
+        self._enter(State.CLOSED)
         self._buffer = bytearray()
         self._output = []
         lost: list[Event] = [Unanswered(sent, "connection ended") for sent in self._sent.values()]

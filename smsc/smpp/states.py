@@ -16,7 +16,7 @@ sends and the other receives; so there is one table for the two roles, keyed by 
 The end of the connection, by whomever and at any time, leads to CLOSED, and nothing leads out of it.
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import Literal
 
 from .command_id import CommandId, is_response
@@ -26,7 +26,7 @@ Role = Literal["SMSC", "ESME"]
 ROLES: tuple[Role, Role] = ("SMSC", "ESME")
 
 
-class State(Enum):
+class State(StrEnum):
     """What both ends know of their session."""
 
     OPEN = "connected, nobody bound"

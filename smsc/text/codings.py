@@ -25,6 +25,7 @@ from . import gsm7, udh
 from .udh import MessageWaiting, UserDataHeader, WaitingKind
 
 __all__ = [
+    "ALPHABETS",
     "INTERPRETATIONS",
     "Coding",
     "DecodedText",
@@ -70,6 +71,9 @@ class DefaultAlphabet(StrEnum):
         """The coding after unpacking."""
         return _DEFAULT_CODINGS[self]
 
+
+#: By value, as accounts have it: what `DefaultAlphabet(value)` finds, for the message path.
+ALPHABETS = {alphabet.value: alphabet for alphabet in DefaultAlphabet}
 
 _DEFAULT_CODINGS = {
     DefaultAlphabet.GSM7: Coding.GSM7,

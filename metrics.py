@@ -1,7 +1,7 @@
 """The registry of metrics and their naming rules.
 
-In charge of: one registry, names that all look alike, and counters cheap enough for the message path. Not in charge of: counting, which stands where the thing
-counted happens, nor of serving /metrics (`api/health.py`).
+In charge of: one registry, names that all look alike, and counters cheap enough for the message path. Not in charge
+of: counting, which stands where the thing counted happens, nor of serving /metrics (`api/health.py`).
 
 Rules: `restante_<room>_<what>`; a counter ends in `_total`, durations are seconds and end in `_seconds`, sizes are
 octets and end in `_bytes`; labels have few values, never a number, an address or an id.

@@ -5,18 +5,13 @@ anything a room does. Every check, outlet, kind of object and door is registered
 
 Order of life: the store first, then what is read from it, then delivery, and only then the doors. The end is the other
 way round: doors stop taking, what is pending is answered, attempts under way end, and the store closes last.
-
-Long because every room is named here, once, in that order; nothing is decided here.
-
-Long because every room is named here, and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +19,17 @@ from pathlib import Path
 import structlog
 
 from . import __version__
-from .access.accounts import Account, AccountModel, account_warnings, owner_table
+from .access.accounts import Account
 from .access.audit import Audit
 from .access.certificates import Certificates
-from .access.credentials import CredentialKind, Credentials
+from .access.credentials import Credentials
 from .access.key_ring import KeyRing
-from .access.numbers import NumberRules
 from .access.one_time_codes import OneTimeCodes
-from .access.operators import Operator, OperatorModel, operator_key
-from .access.ranges import NumberRange, NumberRanges, RangeModel
+from .access.ranges import NumberRanges
 from .access.sealing import Sealer, Secrets
 from .access.sessions import Sessions
 from .access.subscriber import Subscriber
 from .access.subscribers import Subscribers
-from .antispoof.check import SpoofCheck
 from .antispoof.kinds import SpoofKinds
 from .antispoof.room import Live as SpoofLive
 from .antispoof.room import SpoofRoom
@@ -46,60 +38,41 @@ from .api.app import create_app, create_ops_app
 from .api.rooms import ConfigValue, Rooms
 from .api.server import HttpServer
 from .config import Config
-from .mailbox.box import Box
-from .mailbox.changes import Feed, Live
-from .mailbox.endings import Endings
-from .mailbox.notices import Notices
 from .mailbox.outlet import MailboxOutlet
-from .mailbox.redelivery import Redelivery
-from .mailbox.retention import Retention
-from .mailbox.upkeep import Upkeep
-from .message import Kind, Role
-from .registry.documents import Problem
+from .mailbox.room import MailboxRoom
 from .registry.edits import Registry
 from .registry.snapshot import Changed
-from .registry.versioned import ObjectKind, Stored, View
 from .smsc.binds import Binds
 from .smsc.core_network import CoreNetwork
-from .smsc.delivery import Delivery
-from .smsc.handover import Handover
-from .smsc.holding import Holding
+from .smsc.directory import Directory
 from .smsc.identity import Identity
-from .smsc.kinds import PathKinds
+from .smsc.kinds import AccessKinds, PathKinds
 from .smsc.limits import Throttles
 from .smsc.links import PASSWORD
 from .smsc.listener import Listener
 from .smsc.long_messages import LongMessages
-from .smsc.neighbours import Neighbours
+from .smsc.neighbourhood import Neighbourhood
 from .smsc.operations import Operations
+from .smsc.path import MessagePath
 from .smsc.permits import AddressPermission
-from .smsc.recall import Recall
-from .smsc.receipts import Receipts
-from .smsc.recipients import Recipients
 from .smsc.reports import Reports
 from .smsc.routing import Router
 from .smsc.sandbox import SandboxOutlet
 from .smsc.schedules import Schedules, schedule_kind
 from .smsc.screening import Screening
-from .smsc.seats import Seats
-from .smsc.shares import Shares
-from .smsc.submission import Submission
 from .smsc.switch import SwitchOutlet
 from .smsc.upkeep import Upkeep as PathUpkeep
 from .smsc.upstream import Upstream
-from .smsc.waiting import Waiting
 from .store import nodes
 from .store.connect import connect, connect_bus
 from .store.failpoints import from_environment
 from .store.history import History
 from .store.nodes import LifeState
-from .store.store import StoreClosed
 from .store.sweep import Sweep
-from .zones.check import ZoneCheck
 from .zones.kinds import ZoneKinds
 from .zones.room import ZonesRoom
 
-__all__ = ["Addresses", "Center", "Fenced", "serve"]
+__all__ = ["Addresses", "Center"]
 
 _log = structlog.get_logger(__name__)
 
@@ -114,10 +87,6 @@ class Addresses:
     http: tuple[str, int]
     ops: tuple[str, int]
     smpps: tuple[str, int] | None = None  #: SMPP over TLS
-
-
-class Fenced(Exception):
-    """This node may not write any more; its process should be started anew."""
 
 
 class Center:
@@ -183,19 +152,14 @@ class Center:
         registry = self.registry = Registry(self.store)
         self.throttles = Throttles()
         self.ranges = NumberRanges()
-        rules = self.config.submission.number_rules
-        self.account_kind = account_kind(rules, self.ranges)
-        self.path_kinds = PathKinds(self.account_kind)
-        self.range_kind = ObjectKind(
-            "range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)
-        )
-        self.operator_kind = ObjectKind("operator", "op", OperatorModel, operator_key, Operator.of)
+        self.access_kinds = AccessKinds(self.config.submission.number_rules, self.ranges)
+        self.path_kinds = PathKinds(self.access_kinds.account)
         self.schedule_kind = schedule_kind()
-        self.accounts = registry.register(self.account_kind)
+        self.accounts = registry.register(self.access_kinds.account)
         self.live_links = registry.register(self.path_kinds.link)
         self.routes = registry.register(self.path_kinds.route)
-        self.live_ranges = registry.register(self.range_kind)
-        registry.register(self.operator_kind)
+        live_ranges = registry.register(self.access_kinds.range)
+        registry.register(self.access_kinds.operator)
         edited_schedules = registry.register(self.schedule_kind)
         self.zone_kinds = ZoneKinds(self.config.zones.max_vertices)
         self.live_zones = registry.register(self.zone_kinds.zone)
@@ -204,20 +168,18 @@ class Center:
         self.spoof_kinds = SpoofKinds()
         self.spoof_live = SpoofLive.of(registry, self.spoof_kinds)
         await registry.open()
+        if self.store.shared:  # so that other nodes look at once, and not when their time comes
+            registry.on_edit.append(lambda: self.bus.publish("registry", b""))
+            self.bus.subscribe("registry", lambda _: registry.stir())
         self.schedules = Schedules()
         self.schedules.use(edited_schedules.values())
         edited_schedules.on_change(lambda _: self.schedules.use(edited_schedules.values()))
-        self.owners = owner_table(self.accounts.values())
         self.identity = Identity([self.config.antispoof.verdict_tag])
-        self.identity.use(self.accounts.values())
-        self.ranges.use(self.live_ranges.values())
+        self.directory = Directory(self.accounts, live_ranges, own=self.ranges, identity=self.identity)
         self.accounts.on_change(self._accounts_changed)
-        self.live_ranges.on_change(lambda _: self.ranges.use(self.live_ranges.values()))
         self.subscribers = Subscribers(self.store, self.ranges, self.config.subscribers)
 
     def _accounts_changed(self, changes: Sequence[Changed[Account]]) -> None:
-        self.owners = owner_table(self.accounts.values())
-        self.identity.use(self.accounts.values())
         self.spoof.check.forget()
         for change in changes:
             if change.after is None:
@@ -239,7 +201,7 @@ class Center:
         store, config = self.store, self.config
         by_number = self.accounts.by_number
         self.binds = Binds(by_number, long_messages=LongMessages(store), failpoint=self.failpoint)
-        self._make_neighbours()
+        self.neighbourhood = Neighbourhood(store, self.bus, binds=self.binds, throttles=self.throttles)
         store.after_commit(self.binds.flush)  # responses leave before delivery goes on
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
         self.sandbox = SandboxOutlet(by_number)
@@ -249,51 +211,31 @@ class Center:
         self._make_spoof()
         self._make_zones()
         # The order of behaviour.md 4; one line a policy.
-        self.screening = Screening(
-            [AddressPermission(by_number), *self._spoof_checks(), *self._zone_checks()]
-        )
-        self.receipts = self._make_receipts()
-        self.recipients = Recipients(store)
-        self.delivery = Delivery(
-            store=store,
-            router=self.router,
-            screening=self.screening,
-            receipts=self.receipts,
-            recipients=self.recipients,
-            accounts=by_number,
-            random=random.random,
-            mailbox=self.mailbox,
-            settings=config.delivery,
-            schedules=self.schedules,
-            failpoint=self.failpoint,
-            handover=self.handover,
-        )
-        self.holding = Holding(store, self.receipts)
-        self.waiting = Waiting(store, self.delivery)
-        self.recall = Recall(
+        self.screening = Screening([AddressPermission(by_number), *self.spoof.checks, *self.zones.checks])
+        path = self.path = MessagePath(
             store=store,
             history=self.history,
-            delivery=self.delivery,
-            receipts=self.receipts,
-            waiting=self.waiting,
+            accounts=by_number,
+            throttles=self.throttles,
+            router=self.router,
+            screening=self.screening,
+            mailbox=self.mailbox,
+            neighbourhood=self.neighbourhood,
+            schedules=self.schedules,
+            attempts=config.delivery,
+            intake=config.submission,
+            random=random.random,
+            failpoint=self.failpoint,
         )
         for outlets in (self.binds, self.mailbox, self.sandbox, self.switch):
-            outlets.wake_with(self.delivery.outlet_ready)
-        self.submission = Submission(
-            store=store,
-            screening=self.screening,
-            router=self.router,
-            delivery=self.delivery,
-            throttles=self.throttles,
-            settings=config.submission,
-        )
+            outlets.wake_with(path.delivery.outlet_ready)
         self._make_core_network()
         self._make_boxes()
 
     def _make_router(self) -> None:
         """Every way out, and the routes that choose among them."""
         self.router = Router(
-            owner_of=lambda number: self.owners.find(number),
+            owner_of=self.directory.owner_of,
             account=self.accounts.get,
             account_by_number=self.accounts.by_number,
             outlet_of=self.binds.outlet,
@@ -310,10 +252,10 @@ class Center:
 
     def _connect_links(self) -> None:
         self.upstream.connect(
-            self.submission,
-            Reports(self.store, self.receipts, self.recipients, self.delivery),
-            wake=self.delivery.outlet_ready,
-            alert=self.delivery.wake,
+            self.path.submission,
+            Reports(self.store, self.path.receipts, self.path.recipients, self.path.delivery),
+            wake=self.path.delivery.outlet_ready,
+            alert=self.path.delivery.wake,
         )
 
     def _make_spoof(self) -> None:
@@ -329,9 +271,6 @@ class Center:
             ring=self._ring,
         )
 
-    def _spoof_checks(self) -> Iterable[SpoofCheck]:
-        return [self.spoof.check] if self.config.antispoof.enabled else []
-
     def _make_core_network(self) -> None:
         """Handsets: what they say, and the ways to them."""
         config = self.config
@@ -343,9 +282,9 @@ class Center:
             affiliations=self.affiliations,
             subscribers=self.subscribers,
             account=self.accounts.get,
-            submission=self.submission,
-            delivery=self.delivery,
-            receipts=self.receipts,
+            submission=self.path.submission,
+            delivery=self.path.delivery,
+            receipts=self.path.receipts,
             outlet=self.switch,
         )
 
@@ -354,44 +293,9 @@ class Center:
             self.config.handsets,
             affiliations=self.affiliations,
             accounts=self.accounts.by_number,
-            imsi_of=self._imsi_of,
+            imsi_of=self.subscribers.imsi_of,
             load=self.store.load,
         )
-
-    async def _imsi_of(self, number: str) -> str:
-        subscriber = await self.subscribers.find(number)
-        return subscriber.imsi if subscriber is not None and not subscriber.closed else ""
-
-    def _make_neighbours(self) -> None:
-        """Other nodes, where the database may have some."""
-        store = self.store
-        self.seats = Seats(store, shared=store.shared)
-        self.handover: Handover | None = None
-        if not store.shared:
-            return
-        dead_after_ms = int(self.config.store.dead_after_s * 1000)
-        self.neighbours = Neighbours(store, self.bus, outlets=self.binds.outlets, dead_after_ms=dead_after_ms)
-        self.binds.on_change.append(self.neighbours.stir)
-        self.neighbours.on_gone.append(store.adopt_soon)
-        self.handover = Handover(store, self.bus, self.neighbours)
-        self.shares = Shares(
-            self.bus, self.throttles, epoch=lambda: store.epoch, nodes=lambda: self.neighbours.nodes
-        )
-
-    def _make_receipts(self) -> Receipts:
-        return Receipts(
-            accounts=self.accounts.by_number,
-            next_id=self.store.next_id,
-            epoch=lambda: self.store.epoch,
-            node=self.store.node,
-            owner_of=self._receipt_owner if self.store.shared else None,
-        )
-
-    def _receipt_owner(self, account: int) -> int:
-        """The node that reaches an account, if any does."""
-        if self.neighbours.alone or self.accounts.by_number(account) is None:
-            return self.store.epoch
-        return self.neighbours.place(self.binds.outlet(account), f"={account}") or self.store.epoch
 
     def _make_links(self) -> None:
         """Other centers, at which we bind."""
@@ -416,63 +320,30 @@ class Center:
             policies=self.zone_policies,
             memberships=self.zone_memberships,
             revision=lambda: self.registry.revision,
-            send_system=lambda kind, recipient, text: self.submission.send_system(kind, recipient, text),
-            is_esme=self._is_esme,
+            send_system=lambda kind, recipient, text: self.path.submission.send_system(kind, recipient, text),
+            is_esme=self.directory.is_esme,
             shared=self.store.shared,
         )
 
-    def _zone_checks(self) -> Iterable[ZoneCheck]:
-        return [self.zones.check] if self.config.zones.enabled else []
-
-    def _is_esme(self, number: str) -> bool:
-        owner = self.owners.find(number)
-        return owner is not None and owner.role is Role.ESME
-
     def _make_boxes(self) -> None:
         """The mailbox room, and what it tells people."""
-        store, settings = self.store, self.config.mailbox
-        self.endings = Endings(store, self.receipts.ending, self.delivery.admit)
-        self.box = Box(store, self.subscribers, settings, self.endings)
-        self.redelivery = Redelivery(store, self.box, settings, self.delivery.admit)
-        self.delivery.redeliver_with(self.redelivery)
-        self.notices = Notices(
-            store, self.subscribers, self.redelivery, settings, self.submission.send_system
+        self.boxes = MailboxRoom(
+            store=self.store,
+            settings=self.config.mailbox,
+            subscribers=self.subscribers,
+            receipts=self.path.receipts,
+            delivery=self.path.delivery,
+            submission=self.path.submission,
+            bus=self.bus if self.store.shared else None,
         )
-        self.delivery.on_seen(self.notices.seen)
-        retention = Retention(store, settings, self.endings)
-        self.upkeep = Upkeep(store, self.subscribers, settings, self.endings, retention)
-        self.feed = Feed(store, settings)
-        self.box_live = Live(store, settings)
-        self.box.on_change(self.box_live.touched)
-        self._tell_others()
         self.subscribers.on_barred(self._barred)
         self.codes = OneTimeCodes(
-            store,
+            self.store,
             self._ring,
-            send=lambda number, text: self.submission.send_system(
-                Kind.CODE, number, text, validity_ms=300_000
-            ),
+            send=self.path.submission.send_code,
             find=self.subscribers.resolve,
             settings=self.config.one_time_codes,
         )
-
-    def _tell_others(self) -> None:
-        """What is told to other nodes so that they look at once, and not when their time comes."""
-        bus = self.bus
-        if not self.store.shared:
-            return
-        self.box.on_change(lambda subscriber: bus.publish("box", str(subscriber).encode()))
-        bus.subscribe("box", lambda said: self.box_live.touched(int(said)))
-        self.registry.on_edit.append(lambda: bus.publish("registry", b""))
-        bus.subscribe("registry", lambda _: self.registry.stir())
-        bus.subscribe("node", lambda _: self._begin(self._look_at_our_row(), "node row"))
-
-    async def _look_at_our_row(self) -> None:
-        """An operator asked something of a node: perhaps of this one."""
-        try:
-            await self.store.beat()
-        except (OSError, StoreClosed) as error:
-            _log.warning("node-row-not-read", error=str(error))
 
     def _wanted(self, wanted: str) -> None:
         if wanted == nodes.DRAIN:
@@ -499,28 +370,21 @@ class Center:
         self._begin(self.registry.watch(), "registry")
         self._begin(Sweep(self.store, self.config.store.retention).run(), "retention")
         self._begin(PathUpkeep(self.store).run(), "upkeep of the path")
-        self.upkeep.start()
-        self._end.push_async_callback(self.upkeep.close)
-        self._end.push_async_callback(self.notices.close)
-        self._end.push_async_callback(self.box_live.close)
+        self.boxes.open()
+        self._end.push_async_callback(self.boxes.close)
         self._end.push_async_callback(self.screening.close)
-        await self.recipients.open()
+        await self.path.recipients.open()
         await self.spoof.open()
         self._end.push_async_callback(self.spoof.close)
         await self.zones.open()
         self._end.push_async_callback(self.zones.close)
         self.store.on_life(self._life)
-        if self.handover is not None:
-            await self.neighbours.open()
-            self._end.push_async_callback(self.neighbours.close)
-            self.shares.start()
-            self._end.push_async_callback(self.shares.close)
-            self._end.push_async_callback(self._give_back)
-            self._end.push_async_callback(self.handover.close)
-        self.delivery.start()
+        await self.neighbourhood.open()
+        self._end.push_async_callback(self.neighbourhood.close)
+        self.path.delivery.start()
         self.upstream.open()
         self._end.push_async_callback(self.upstream.close)  # after the attempts under way have ended
-        self._end.push_async_callback(self.delivery.stop, _STOP_S)
+        self._end.push_async_callback(self.path.delivery.stop, _STOP_S)
         self._end.callback(self.upstream.close_intake)
         await self._open_smpp()
         await self.core.open()
@@ -532,26 +396,15 @@ class Center:
         self._show_certificates()
         self._end.callback(app.end_streams)  # before the server waits for them
 
-    async def _give_back(self) -> None:
-        """The last thing before a node ends: others may have what it has not done."""
-        if self.store.alive():
-            try:
-                given = await self.store.give_back()
-            except (OSError, StoreClosed) as error:
-                _log.warning("rows-not-given-back", error=str(error))
-                return
-            if given:
-                _log.info("rows-given-back", rows=given)
-
     async def _open_smpp(self) -> None:
         self.listener = Listener(
             self.config.smpp,
             accounts=self.accounts,
-            password_is_right=self._password_is_right,
-            submission=self.submission,
-            operations=Operations(self.recall, self.store.clock),
+            password_is_right=self.credentials.opens_bind,
+            submission=self.path.submission,
+            operations=Operations(self.path.recall, self.store.clock),
             binds=self.binds,
-            seats=self.seats,
+            seats=self.neighbourhood.seats,
             clock=self.store.clock,
             throttles=self.throttles,
             store_pending=lambda: self.store.health().pending,
@@ -579,45 +432,37 @@ class Center:
             store=self.store,
             history=self.history,
             registry=self.registry,
-            account_kind=self.account_kind,
+            account_kind=self.access_kinds.account,
             route_kind=self.path_kinds.route,
             link_kind=self.path_kinds.link,
-            range_kind=self.range_kind,
-            operator_kind=self.operator_kind,
+            range_kind=self.access_kinds.range,
+            operator_kind=self.access_kinds.operator,
             schedule_kind=self.schedule_kind,
             schedules=self.schedules,
             credentials=self.credentials,
             sessions=self.sessions,
             codes=self.codes,
             audit=self.audit,
-            submission=self.submission,
-            delivery=self.delivery,
+            submission=self.path.submission,
+            delivery=self.path.delivery,
             binds=self.binds,
             router=self.router,
             upstream=self.upstream,
             secrets=self.secrets,
-            holding=self.holding,
-            box=self.box,
-            feed=self.feed,
-            box_live=self.box_live,
-            redelivery=self.redelivery,
+            holding=self.path.holding,
+            box=self.boxes.box,
+            feed=self.boxes.feed,
+            box_live=self.boxes.live,
+            redelivery=self.boxes.redelivery,
             subscribers=self.subscribers,
             zones=self.zones,
             zone_kinds=self.zone_kinds,
             spoof=self.spoof,
             spoof_kinds=self.spoof_kinds,
-            quarantine=self.spoof.quarantine(self.holding),
+            quarantine=self.spoof.quarantine(self.path.holding),
             certificates=self.certificates,
             core=self.core,
             config=self._effective,
-        )
-
-    async def _password_is_right(
-        self, account: Account | None, system_id: str, password: str, address: str
-    ) -> bool:
-        owner = account.id if account is not None else ""
-        return await self.credentials.verify(
-            owner, CredentialKind.SMPP_PASSWORD, password, address=address, name=system_id
         )
 
     # ------------------------------------------------------------------------------------------------ running
@@ -625,12 +470,12 @@ class Center:
     def _life(self, state: LifeState) -> None:
         """The lease decides whether this node may send."""
         if state is LifeState.FENCED:
-            self.delivery.halt()
+            self.path.delivery.halt()
             self.end("fenced")
         elif state is LifeState.STALE:
-            self.delivery.pause()
+            self.path.delivery.pause()
         else:
-            self.delivery.resume()
+            self.path.delivery.resume()
 
     def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
         """Run something until the end, or until it is done."""
@@ -645,62 +490,6 @@ class Center:
 
     async def stop(self) -> None:
         """Close everything that was opened, doors first."""
-        await self._end.aclose()
-
-
-def account_kind(rules: NumberRules, ranges: NumberRanges) -> ObjectKind[AccountModel, Account]:
-    """The kind of accounts: compiled with the center's number rules and number ranges."""
-
-    def build(stored: Stored[AccountModel]) -> Account:
-        return Account(
-            stored.number, stored.value, version=stored.version, number_rules=rules, own_network=ranges.is_own
-        )
-
-    def warn(
-        before: Stored[AccountModel] | None, after: Stored[AccountModel] | None, view: View
-    ) -> Iterable[Problem]:
-        if after is None:
-            return []
-        others = [other.value for other in view.values(kind) if other.number != after.number]
-        return [Problem(*warning) for warning in account_warnings(after.value, others)]
-
-    kind = ObjectKind("account", "acc", AccountModel, lambda a: a.system_id, build, warn=warn)
-    return kind
-
-
-async def serve(
-    config: Config,
-    *,
-    key_file: Path,
-    environ: Mapping[str, str],
-    stop: asyncio.Event,
-    ready: Callable[[Addresses], None] = lambda addresses: None,
-    effective: Callable[[], Sequence[ConfigValue]] = tuple[ConfigValue, ...],
-    reload_by: Callable[[Callable[[], object]], None] = lambda reload: None,
-) -> None:
-    """Run a center until `stop` is set. `reload_by` is given what reads the certificates again."""
-    center = Center(config, key_file=key_file, environ=environ, effective=effective)
-    addresses = await center.start()
-    gc.collect()
-    gc.freeze()  # what exists now lives as long as the process: no collection needs to look at it again
-    gc.set_threshold(50_000, 20, 50)  # messages make no cycles; looking for some took a tenth of the time
-    reload_by(center.certificates.reload)
-    ready(addresses)
-    try:
-        await _either(stop, center.over)
-    finally:
         _log.info("stopping")
-        await center.stop()
+        await self._end.aclose()
         _log.info("stopped")
-    if center.ending == "fenced":
-        raise Fenced("another life of this node has begun, or other nodes took it for dead")
-
-
-async def _either(*events: asyncio.Event) -> None:
-    """Wait for one of several events."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

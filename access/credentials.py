@@ -37,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..outlet import Write
 from ..store.store import Answer, Change, Store, StoreClosed
 from . import tables
+from .accounts import Account
 from .attempts import Attempts, AttemptSettings, network_of
 from .hashing import Hashing, HashSettings
 
@@ -181,6 +182,12 @@ class Credentials:
         return await asyncio.shield(
             task
         )  # one caller that goes away leaves the others waiting for the answer
+
+    async def opens_bind(self, account: Account | None, system_id: str, password: str, address: str) -> bool:
+        """True if an ESME at `address` may bind as `account`; None takes as long, for a name that nobody has."""
+        owner = account.id if account is not None else ""
+        kind = CredentialKind.SMPP_PASSWORD
+        return await self.verify(owner, kind, password, address=address, name=system_id)
 
     async def hash(self, password: str) -> str:
         """Hash a password, in a thread."""

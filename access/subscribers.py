@@ -123,6 +123,11 @@ class Subscribers:
         found = await self._with_numbers(await self._store.fetch(sql.BY_IMSI, imsi=imsi))
         return found[0] if found else None
 
+    async def imsi_of(self, msisdn: str) -> str:
+        """The card behind a number; empty if it is not known or the number is nobody's."""
+        found = await self.find(msisdn)
+        return found.imsi if found is not None and not found.closed else ""
+
     async def resolve(self, msisdn: str) -> Subscriber | None:
         """`find`, but a number inside own ranges that nobody has yet becomes a subscriber, if the settings say so."""
         found = await self.find(msisdn)

@@ -127,6 +127,11 @@ class SpoofRoom:
         ranges.on_change(self.changed)
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def checks(self) -> list[SpoofCheck]:
+        """What is asked about a message; nothing where the room is switched off."""
+        return [self.check] if self.settings.enabled else []
+
     def quarantine(self, holding: Holding) -> Quarantine:
         """Messages in quarantine; `holding` is the message path's."""
         return Quarantine(self._store, holding)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from ..config import Config, Loaded
 
 __all__ = ["LogForm", "configure_log", "effective_values", "run_center", "serve"]
+
+
+class Fenced(Exception):
+    """This node may not write any more; its process should be started anew."""
 
 
 class LogForm(StrEnum):
@@ -103,33 +108,48 @@ async def run_center(
 ) -> None:
     """Serve until the event that `arm` is given is set. `ready` is called when all doors are open; `reload_by` is given
     what reads the certificates again."""
-    from ..serve import Addresses
-    from ..serve import serve as serve_rooms
+    from ..serve import Center
 
     stop = asyncio.Event()
     arm(stop)
-    noted: list[Running] = []
-
-    def opened(addresses: Addresses) -> None:
-        running = Running.of(place.config, addresses)
-        running.write(place.folder)
-        noted.append(running)
-        ready(running)
-
+    center = Center(
+        place.config,
+        key_file=place.key_file,
+        environ=os.environ,
+        effective=lambda: effective_values(place.loaded),
+    )
+    running = Running.of(place.config, await center.start())
+    _collect_seldom()
+    reload_by(center.certificates.reload)
     try:
-        await serve_rooms(
-            place.config,
-            key_file=place.key_file,
-            environ=os.environ,
-            stop=stop,
-            ready=opened,
-            reload_by=reload_by,
-            effective=lambda: effective_values(place.loaded),
-        )
+        running.write(place.folder)
+        ready(running)
+        await _either(stop, center.over)
     finally:
-        for running in noted:
+        try:
+            await center.stop()
+        finally:
             with contextlib.suppress(OSError):
                 running.remove(place.folder)
+    if center.ending == "fenced":
+        raise Fenced("another life of this node has begun, or other nodes took it for dead")
+
+
+def _collect_seldom() -> None:
+    """What exists when the doors open lives as long as the process: no collection needs to look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # messages make no cycles; looking for some took a tenth of the time
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait for one of several events."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def effective_values(loaded: Loaded[Config]) -> list[ConfigValue]:
@@ -160,7 +180,6 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
     """Why a center does not start, with the fix; None for what nobody foresaw."""
     from ..access.key_ring import KeyFileRefused
     from ..antispoof.sources import BadSource
-    from ..serve import Fenced
     from ..store.store import StoreRefused
 
     if isinstance(error, StoreRefused):

@@ -1,7 +1,8 @@
-"""The kinds of objects this room gives to the registry.
+"""The kinds of objects that this room and the one of access give to the registry.
 
 In charge of: what the registry must refuse about routes and links as they refer to each other and to accounts, and what
-the editor is told. Not in charge of: the models (`routing.py`, `links.py`).
+the editor is told. Not in charge of: the models (`access/`, `routing.py`, `links.py`). Those of access stand here
+because access and registry do not know each other.
 """
 
 from __future__ import annotations
@@ -9,13 +10,53 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..access.accounts import Account, AccountModel
+from ..access.accounts import Account, AccountModel, account_warnings
+from ..access.numbers import NumberRules
+from ..access.operators import Operator, OperatorModel, operator_key
+from ..access.ranges import NumberRange, NumberRanges, RangeModel
 from ..registry.documents import Problem
 from ..registry.versioned import ObjectKind, Stored, View
 from .links import Link, LinkModel
 from .routing import Route, RouteModel, TargetKind
 
-__all__ = ["PathKinds"]
+__all__ = ["AccessKinds", "PathKinds"]
+
+
+@dataclass(slots=True, init=False)
+class AccessKinds:
+    """Registered together in `serve.py`."""
+
+    account: ObjectKind[AccountModel, Account]
+    range: ObjectKind[RangeModel, NumberRange]
+    operator: ObjectKind[OperatorModel, Operator]
+
+    def __init__(self, rules: NumberRules, own: NumberRanges) -> None:
+        """Accounts are built with the center's number `rules` and `own` ranges."""
+
+        def build(stored: Stored[AccountModel]) -> Account:
+            return Account(
+                stored.number,
+                stored.value,
+                version=stored.version,
+                number_rules=rules,
+                own_network=own.is_own,
+            )
+
+        self.account = ObjectKind(
+            "account", "acc", AccountModel, lambda a: a.system_id, build, warn=self._account_warnings
+        )
+        self.range = ObjectKind(
+            "range", "rng", RangeModel, lambda r: r.prefix, lambda s: NumberRange(s.number, s.value)
+        )
+        self.operator = ObjectKind("operator", "op", OperatorModel, operator_key, Operator.of)
+
+    def _account_warnings(
+        self, before: Stored[AccountModel] | None, after: Stored[AccountModel] | None, view: View
+    ) -> Iterable[Problem]:
+        if after is None:
+            return []
+        others = [other.value for other in view.values(self.account) if other.number != after.number]
+        return [Problem(*warning) for warning in account_warnings(after.value, others)]
 
 
 @dataclass(slots=True, init=False)

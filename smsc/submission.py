@@ -76,6 +76,9 @@ _submitted = tally("submission", "messages", "Messages answered, by door and ans
 #: A row that this node does not own at once is left alone so long, because its answer must leave first.
 _YOUNG_MS = 1000
 
+#: Milliseconds for which a one-time code is worth delivering.
+_CODE_MS = 300_000
+
 #: One-time codes overtake everything, notices overtake ordinary traffic.
 _SYSTEM_PRIORITY = {Kind.CODE: 3, Kind.NOTICE: 1, Kind.ANSWER: 2}
 
@@ -205,6 +208,10 @@ class Submission:
 
         self.submit(draft, account, ingress, answered)
         return await future
+
+    async def send_code(self, number: str, text: str) -> int:
+        """Send a one-time code; like `send_system`."""
+        return await self.send_system(Kind.CODE, number, text, validity_ms=_CODE_MS)
 
     async def send_system(
         self, kind: Kind, recipient: str, text: str, *, sender: str = "", validity_ms: int = 24 * 3600 * 1000

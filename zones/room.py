@@ -91,6 +91,11 @@ class ZonesRoom:
         memberships.on_change(lambda _: self._renew())
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def checks(self) -> list[ZoneCheck]:
+        """What is asked about a message; nothing where the room is switched off."""
+        return [self.check] if self.settings.enabled else []
+
     def _providers(self, store: Store) -> list[Provider]:
         location = self.settings.location
         found: list[Provider] = []

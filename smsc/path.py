@@ -1,0 +1,92 @@
+"""The way of a message through one node, put together.
+
+In charge of: making delivery, intake and what stands between them, and which of them know each other. Not in charge of:
+anything the parts do, the ways out (`routing.py` and the outlets), the doors, opening and closing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..access.accounts import Account
+from ..outlet import Outlet
+from ..store.engine import Engine
+from ..store.failpoints import Failpoint
+from ..store.history import History
+from .delivery import Delivery
+from .delivery_settings import DeliverySettings
+from .holding import Holding
+from .limits import Throttles
+from .neighbourhood import Neighbourhood
+from .recall import Recall
+from .receipts import Receipts
+from .recipients import Recipients
+from .routing import Router
+from .schedules import Schedules
+from .screening import Screening
+from .submission import Submission, SubmissionSettings
+from .waiting import Waiting
+
+__all__ = ["MessagePath"]
+
+
+class MessagePath:
+    """What every message passes, in the order in which it does: submission, delivery, receipts."""
+
+    def __init__(
+        self,
+        *,
+        store: Engine,
+        history: History,
+        accounts: Callable[[int], Account | None],
+        throttles: Throttles,
+        router: Router,
+        screening: Screening,
+        mailbox: Outlet,
+        neighbourhood: Neighbourhood,
+        schedules: Schedules,
+        attempts: DeliverySettings,
+        intake: SubmissionSettings,
+        random: Callable[[], float],
+        failpoint: Failpoint,
+    ) -> None:
+        """`accounts`: by number."""
+        self.receipts = Receipts(
+            accounts=accounts,
+            next_id=store.next_id,
+            epoch=lambda: store.epoch,
+            node=store.node,
+            owner_of=neighbourhood.reaching if store.shared else None,
+        )
+        self.recipients = Recipients(store)
+        self.delivery = Delivery(
+            store=store,
+            router=router,
+            screening=screening,
+            receipts=self.receipts,
+            recipients=self.recipients,
+            accounts=accounts,
+            random=random,
+            mailbox=mailbox,
+            settings=attempts,
+            schedules=schedules,
+            failpoint=failpoint,
+            handover=neighbourhood.handover,
+        )
+        self.holding = Holding(store, self.receipts)
+        self.waiting = Waiting(store, self.delivery)
+        self.recall = Recall(
+            store=store,
+            history=history,
+            delivery=self.delivery,
+            receipts=self.receipts,
+            waiting=self.waiting,
+        )
+        self.submission = Submission(
+            store=store,
+            screening=screening,
+            router=router,
+            delivery=self.delivery,
+            throttles=throttles,
+            settings=intake,
+        )

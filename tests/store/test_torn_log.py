@@ -4,7 +4,8 @@ In charge of: taking the database and its log as they were after the sync of one
 next; making each state that a loss of power in between may leave; and reading it as a start after the loss would.
 Everything acknowledged is there, and the batch under way is there whole or not at all.
 
-Source: sqlite.org/fileformat2.html §4 (frames carry salts and a running checksum), behaviour.md 10.
+Sources: sqlite.org/fileformat2.html §4 (frames carry salts and a running checksum), sqlite.org/src/info/ff5be73dee (why
+the header is synced by itself), behaviour.md 10.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from restante.store.store import Answer, Release
 
 SECTOR = 512  #: what a disk writes at once or not at all
 PAGE = 4096 + 24  #: a frame of the log: a page and its header
+HEADER = 32  #: of the log
 BATCH = 3  #: messages in the batch under way
 
 Facts = frozenset[tuple[str, int]]
@@ -112,6 +114,8 @@ def states(seen: Moment, every: bool, chance: random.Random) -> Iterator[tuple[s
     for number in range(2000 if every else 100):  # sectors reach the disk in any order
         length = len(seen.after)
         torn = bytearray((seen.before + bytes(length))[:length])
+        if not start:  # but SQLite syncs the header of a log that begins anew before it writes a frame
+            torn[:HEADER] = seen.after[:HEADER]
         for at in range(start - start % SECTOR, length, SECTOR):
             if chance.random() < 0.8:
                 torn[at : at + SECTOR] = seen.after[at : at + SECTOR]

@@ -203,7 +203,7 @@ class Delivery:
     def outlet_ready(self, outlet: Outlet) -> None:
         """An outlet has room, or is reachable, again (`Outlet.wake_with`)."""
         if self._attempts.ready(outlet):
-            self._pump.came_back(outlet.name)
+            self._pump.came_back(outlet)
             self._desk.nudge()
 
     def concluded(

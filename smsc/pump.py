@@ -11,17 +11,19 @@ next one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import bindparam, exists, select
 
+from ..outlet import Outlet
 from ..store import tables
 from ..store.statement import Query
 from ..store.store import QueueReason, Store
 from .holding import resumes_behind
 from .lanes import NEVER, Task
 from .receipts import Receipts
-from .recipients import Recipients
+from .recipients import LONGEST, WOKEN_AT_ONCE, Recipients
 from .tables import recipient as silent
 
 __all__ = ["RECONCILE_EVERY_MS", "Pump", "Worker"]
@@ -82,6 +84,15 @@ class Worker(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Return:
+    """An outlet that came back, and how far those behind it have been woken."""
+
+    outlet: Outlet
+    at: int  #: who fell silent later learned it there
+    woken: tuple[int, str] = LONGEST
+
+
 class Pump:
     """The pump of one node; `turn` is called by one task at a time."""
 
@@ -105,7 +116,7 @@ class Pump:
         self._old_ms = SWEEP_EVERY_MS if lossy else RECONCILE_EVERY_MS
         self._counted_at = 0
         self._wanted: dict[str, None] = {}  # recipients seen again, in that order
-        self._back: dict[str, None] = {}  # outlets that came back
+        self._back: dict[str, _Return] = {}  # outlets that came back
         self._more: set[str] = set()  # recipients of whom one claim did not take all
         self._reconciled_at = 0
         self._reconciled_to = 0
@@ -127,9 +138,9 @@ class Pump:
         self._wanted[recipient] = None
         return True
 
-    def came_back(self, outlet: str) -> None:
-        """An outlet is reachable again: wake who waits behind it."""
-        self._back[outlet] = None
+    def came_back(self, outlet: Outlet) -> None:
+        """An outlet is reachable again: wake who waits behind it, as many at a time as can be taken up."""
+        self._back[outlet.name] = _Return(outlet, self._store.clock.now_ms())
 
     async def turn(self) -> bool:
         """Read back what should be worked on now; True if there is more."""
@@ -137,16 +148,12 @@ class Pump:
             for row in await self._store.fetch(_UNEXPLAINED, limit=_MOST_UNEXPLAINED):
                 self._wanted[str(row["recipient"])] = None
             self._explained = True
-        while self._back:
-            outlet = next(iter(self._back))
-            for recipient in await self._recipients.behind(outlet):
-                self._wanted[recipient] = None
-                self._worker.rouse(recipient)
-            self._back.pop(outlet, None)
+        if self._back and not self._wanted and self._worker.room():
+            await self._wake_behind(next(iter(self._back.values())))
         while self._wanted and self._worker.room():
             recipient = next(iter(self._wanted))
             await self._claim(recipient)
-        more = bool(self._worker.room()) and await self._claim()
+        more = bool(self._worker.room()) and (await self._claim() or bool(self._back))
         now = self._store.clock.now_ms()
         # A sweep that has not come to its end goes on soon where ids get lost every day.
         half_way = self._reconciled_to and self._old_ms == SWEEP_EVERY_MS
@@ -157,6 +164,21 @@ class Pump:
             await self._receipts.count(self._store)
             self._counted_at = now
         return more
+
+    async def _wake_behind(self, back: _Return) -> None:
+        """Wake the next ones behind an outlet; outlets take turns. One that is gone again wakes nobody else."""
+        name, page = back.outlet.name, list[tuple[int, str]]()
+        if back.outlet.reachable():
+            page = await self._recipients.behind(name, until=back.at, after=back.woken)
+        for _, number in page:
+            self._wanted[number] = None
+            self._worker.rouse(number)
+        if self._back.get(name) is not back:
+            return  # it came back once more meanwhile: from the beginning
+        del self._back[name]
+        if len(page) == WOKEN_AT_ONCE:
+            back.woken = page[-1]
+            self._back[name] = back
 
     async def _claim(self, recipient: str | None = None) -> bool:
         """Claim rows; True if there may be more of them."""

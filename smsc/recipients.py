@@ -23,8 +23,11 @@ __all__ = ["Recipients", "Silence"]
 #: Silent recipients kept in memory; about 200 octets each.
 REMEMBERED = 100_000
 
-#: Recipients woken at once when an outlet comes back; the rest follows their own clock or the next round.
+#: Recipients woken at a time when an outlet comes back; the next ones when these were taken up.
 WOKEN_AT_ONCE = 1000
+
+#: Before the first who waits behind an outlet: (since, number).
+LONGEST = (-1, "")
 
 _REACHABLE_LATER = frozenset({ErrorClass.ABSENT, ErrorClass.BUSY, ErrorClass.MEMORY_FULL})
 
@@ -123,7 +126,12 @@ class Recipients:
         """What is remembered here of a recipient."""
         return self._silent.get(number)
 
-    async def behind(self, outlet: str) -> list[str]:
-        """Silent recipients last tried at an outlet."""
-        rows = await self._store.fetch(SILENT_BEHIND, outlet=outlet, limit=WOKEN_AT_ONCE)
-        return [str(row["number"]) for row in rows]
+    async def behind(
+        self, outlet: str, *, until: int, after: tuple[int, str] = LONGEST
+    ) -> list[tuple[int, str]]:
+        """Recipients last tried at an outlet and silent since `until` or before, as (since, number): the next ones
+        `after` one of them, longest silence first."""
+        rows = await self._store.fetch(
+            SILENT_BEHIND, outlet=outlet, until=until, since=after[0], number=after[1], limit=WOKEN_AT_ONCE
+        )
+        return [(int(row["since"]), str(row["number"])) for row in rows]

@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     exists,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite compiles it too
 
@@ -50,7 +51,7 @@ recipient = Table(
     Column("failures", SmallInteger, nullable=False),
     Column("outlet", Text, nullable=False),  # where it was tried last; a bind there wakes it
     Column("alert_wanted", SmallInteger, nullable=False),  # 1: a network alert is expected
-    Index("ix_recipient_outlet", "outlet"),
+    Index("ix_recipient_outlet_since", "outlet", "since", "number"),
 )
 
 
@@ -71,9 +72,14 @@ FORGET = Sql("recipients: reached again", delete(recipient).where(recipient.c.nu
 #: Whom to wake when an outlet comes back, longest silence first.
 SILENT_BEHIND = Query(
     "recipients: waiting behind an outlet",
-    select(recipient.c.number)
-    .where(recipient.c.outlet == bindparam("outlet"))
-    .order_by(recipient.c.since)
+    select(recipient.c.since, recipient.c.number)
+    .where(
+        recipient.c.outlet == bindparam("outlet"),
+        recipient.c.since <= bindparam("until"),
+        tuple_(recipient.c.since, recipient.c.number)
+        > tuple_(bindparam("since", type_=BigInteger), bindparam("number", type_=Text)),
+    )
+    .order_by(recipient.c.since, recipient.c.number)
     .limit(bindparam("limit")),
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from memory_store import SILENT
 from message_path import (
     ABSENT,
@@ -29,7 +30,9 @@ from message_path import (
 )
 
 from restante.message import Address, EventKind, Kind, MessageState
+from restante.outlet import Delivery as Attempt
 from restante.outlet import Outcome
+from restante.smsc import pump, recipients
 from restante.smsc.delivery import DeliverySettings
 from restante.store.store import QueueReason
 
@@ -310,6 +313,68 @@ def test_an_outlet_that_comes_back_wakes_who_waits_behind_it(on_path):
         assert bank.bodies() == [b"1", b"2"]
         assert [await path.finals(id) for id in ids] == [[(D, "")]] * 2
         assert await path.store.fetch(SILENT) == []
+
+    on_path(test)
+
+
+@pytest.fixture
+def woken_by_twos(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pump, recipients):
+        monkeypatch.setattr(module, "WOKEN_AT_ONCE", 2)
+
+
+async def seven_behind_a_switch_that_is_away(path: Path) -> None:
+    """Each tried as often as the others, and none of them in memory."""
+    path.switch.up = False
+    for number in range(7):
+        await path.submit(text=b"%d" % number, to=f"+44770090010{number}")
+        await path.step(SECOND)
+    for _ in range(60):
+        await path.step(MINUTE)
+        rows = (await path.queue()).values()
+        if {row["owner"] for row in rows} == {0} and len({row["attempts"] for row in rows}) == 1:
+            return
+    raise AssertionError("they never waited in the database")
+
+
+@pytest.mark.usefixtures("woken_by_twos")
+def test_a_switch_that_comes_back_wakes_everybody_behind_it_some_at_a_time(on_path):
+    async def test(path: Path) -> None:
+        await seven_behind_a_switch_that_is_away(path)
+        path.switch.up = True
+        path.switch.wake()
+        await path.settle()
+        assert path.switch.bodies() == [b"%d" % number for number in range(7)]
+        assert await path.store.fetch(SILENT) == []
+
+    on_path(test)
+
+
+@pytest.mark.usefixtures("woken_by_twos")
+def test_a_switch_that_goes_again_wakes_nobody_else_and_begins_anew_when_it_is_back(on_path):
+    async def test(path: Path) -> None:
+        await seven_behind_a_switch_that_is_away(path)
+
+        (before,) = {row["attempts"] for row in (await path.queue()).values()}
+
+        def gone_after_three(attempt: Attempt) -> Outcome | None:
+            if len(path.switch.handed) == 3:
+                path.switch.up = False
+            return DELIVERED
+
+        path.switch.says = gone_after_three
+        path.switch.up = True
+        path.switch.wake()
+        await path.settle()
+        assert len(path.switch.handed) == 3
+        after = [row["attempts"] for _, row in sorted((await path.queue()).items())]
+        assert after == [before + 1, before, before, before]
+        path.switch.says = lambda attempt: DELIVERED
+        path.switch.up = True
+        path.switch.wake()
+        await path.settle()
+        assert sorted(path.switch.bodies()) == [b"%d" % number for number in range(7)]
+        assert await path.queue() == {}
 
     on_path(test)
 

@@ -97,8 +97,10 @@ def test_who_waits_behind_an_outlet_longest_silence_first():
             await write(
                 store, recipients.failed(number, C.ABSENT, at=at, next_try=9, outlet=outlet, handset=True)
             )
-        assert await recipients.behind("one") == ["b", "a"]
-        assert await recipients.behind("three") == []
+        assert await recipients.behind("one", until=9) == [(1, "b"), (3, "a")]
+        assert await recipients.behind("one", until=9, after=(1, "b")) == [(3, "a")]
+        assert await recipients.behind("one", until=2) == [(1, "b")]
+        assert await recipients.behind("three", until=9) == []
 
     with_store(test)
 

@@ -35,6 +35,7 @@ from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
 from .smsc.delivery_settings import DeliverySettings
 from .smsc.handset_settings import GsupSettings, HandsetSettings
+from .smsc.keywords import KeywordSettings
 from .smsc.link_receipts import LinkReceiptSettings
 from .smsc.listener import ListenerSettings
 from .smsc.submission import SubmissionSettings
@@ -76,6 +77,7 @@ class Config(BaseModel):
     http: HttpSettings = Field(default_factory=HttpSettings)
     ops: OpsSettings = Field(default_factory=OpsSettings)
     submission: SubmissionSettings = Field(default_factory=SubmissionSettings)
+    keywords: KeywordSettings = Field(default_factory=KeywordSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     links: LinkReceiptSettings = Field(default_factory=LinkReceiptSettings)
     mailbox: MailboxSettings = Field(default_factory=MailboxSettings)

@@ -46,6 +46,7 @@ from .smsc.binds import Binds
 from .smsc.core_network import CoreNetwork
 from .smsc.directory import Directory
 from .smsc.identity import Identity
+from .smsc.keywords import KeywordOutlet, KeywordPermission, own_numbers
 from .smsc.kinds import AccessKinds, PathKinds
 from .smsc.limits import Throttles
 from .smsc.links import PASSWORD
@@ -207,11 +208,13 @@ class Center:
         self.sandbox = SandboxOutlet(by_number)
         self.switch = self._switch_outlet()
         self._make_links()
+        self._make_keywords()
         self._make_router()
         self._make_spoof()
         self._make_zones()
         # The order of behaviour.md 4; one line a policy.
-        self.screening = Screening([AddressPermission(by_number), *self.spoof.checks, *self.zones.checks])
+        permissions = (AddressPermission(by_number), KeywordPermission(self.own_numbers, by_number))
+        self.screening = Screening([*permissions, *self.spoof.checks, *self.zones.checks])
         path = self.path = MessagePath(
             store=store,
             history=self.history,
@@ -227,10 +230,24 @@ class Center:
             random=random.random,
             failpoint=self.failpoint,
         )
-        for outlets in (self.binds, self.mailbox, self.sandbox, self.switch):
+        for outlets in (self.binds, self.mailbox, self.sandbox, self.switch, self.keywords):
             outlets.wake_with(path.delivery.outlet_ready)
         self._make_core_network()
         self._make_boxes()
+
+    def _make_keywords(self) -> None:
+        """The center as somebody who can be written to."""
+        settings = self.config.keywords
+        self.own_numbers = own_numbers(self.config.submission.sender, settings)
+        self.keywords = KeywordOutlet(
+            settings,
+            self.own_numbers,
+            accounts=self.accounts.by_number,
+            send=lambda to, text, sender: self.path.submission.send_system(
+                Kind.ANSWER, to, text, sender=sender
+            ),
+            is_spoofed=lambda message: self.spoof.is_spoofed(message),
+        )
 
     def _make_router(self) -> None:
         """Every way out, and the routes that choose among them."""
@@ -246,6 +263,7 @@ class Center:
             switch=self.switch,
             links=self.upstream,
             pins=self.upstream.pins,
+            center=self.keywords,
         )
         self.router.use(self.routes.values())
         self.routes.on_change(lambda _: self.router.use(self.routes.values()))
@@ -323,7 +341,9 @@ class Center:
             send_system=lambda kind, recipient, text: self.path.submission.send_system(kind, recipient, text),
             is_esme=self.directory.is_esme,
             shared=self.store.shared,
+            center=self.own_numbers,
         )
+        self.zones.offers.register(self.keywords)
 
     def _make_boxes(self) -> None:
         """The mailbox room, and what it tells people."""
@@ -334,6 +354,7 @@ class Center:
             receipts=self.path.receipts,
             delivery=self.path.delivery,
             submission=self.path.submission,
+            keywords=self.keywords,
             bus=self.bus if self.store.shared else None,
         )
         self.subscribers.on_barred(self._barred)
@@ -373,6 +394,7 @@ class Center:
         self.boxes.open()
         self._end.push_async_callback(self.boxes.close)
         self._end.push_async_callback(self.screening.close)
+        self._end.push_async_callback(self.keywords.close)
         await self.path.recipients.open()
         await self.spoof.open()
         self._end.push_async_callback(self.spoof.close)

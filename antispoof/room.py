@@ -7,6 +7,7 @@ explaining a message that nobody sent, and the room's chores. Not in charge of: 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -24,8 +25,8 @@ from ..smsc.holding import Holding
 from ..store.store import Store, StoreClosed
 from . import tables
 from .check import SpoofCheck, facts_of
-from .engine import Book, Step, judge
-from .evidence import EvidenceLog
+from .engine import Book, Step, Verdict, judge
+from .evidence import CHECK, EvidenceLog
 from .exemptions import Exemption, ExemptionTable
 from .inbox import Inbox
 from .kinds import SpoofKinds
@@ -143,6 +144,14 @@ class SpoofRoom:
     def _names_switches(self, number: int) -> bool:
         account = self._accounts(number)
         return account is not None and account.switch_tlvs is not None
+
+    async def is_spoofed(self, message: int) -> bool:
+        """Whether a stored message was found to be spoofed, whatever followed from it. OSError: nobody can say."""
+        for row in await self._store.fetch(tables.EVIDENCE_OF, message=message):
+            said = json.loads(row["detail"])
+            if said["check"] == CHECK and said["evidence"].get("verdict") == Verdict.SPOOFED.value:
+                return True
+        return False
 
     # ------------------------------------------------------------------------------------------------ in step
 

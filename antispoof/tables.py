@@ -206,3 +206,10 @@ TRIM_UNKNOWN = Sql(
     "spoof: forget addresses that were not seen for longest",
     delete(spoof_unknown).where(spoof_unknown.c.last_at <= _oldest),
 )
+
+EVIDENCE_OF = Query(
+    "spoof: what checks said about a message",
+    select(event.c.detail).where(
+        event.c.message == bindparam("message", type_=BigInteger), event.c.kind == "evidence"
+    ),
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..access.subscribers import Subscribers
 from ..smsc.delivery import Delivery
+from ..smsc.keywords import KeywordOutlet
 from ..smsc.receipts import Receipts
 from ..smsc.submission import Submission
 from ..store.bus import Bus
@@ -15,6 +16,7 @@ from ..store.store import Store
 from .box import Box
 from .changes import Feed, Live
 from .endings import Endings
+from .keywords import BoxKeywords
 from .notices import Notices
 from .redelivery import Redelivery
 from .retention import Retention
@@ -36,9 +38,10 @@ class MailboxRoom:
         receipts: Receipts,
         delivery: Delivery,
         submission: Submission,
+        keywords: KeywordOutlet,
         bus: Bus | None = None,
     ) -> None:
-        """`bus`: to other nodes on the same database; None: there are none."""
+        """`keywords` obeys the words about boxes; `bus`: to other nodes on the same database; None: there are none."""
         self.endings = Endings(store, receipts.ending, delivery.admit)
         self.box = Box(store, subscribers, settings, self.endings)
         self.redelivery = Redelivery(store, self.box, settings, delivery.admit)
@@ -47,6 +50,7 @@ class MailboxRoom:
         delivery.on_seen(self.notices.seen)
         retention = Retention(store, settings, self.endings)
         self._upkeep = Upkeep(store, subscribers, settings, self.endings, retention)
+        BoxKeywords(store, subscribers, self.box, settings).register(keywords)
         self.feed = Feed(store, settings)
         self.live = Live(store, settings)
         self.box.on_change(self.live.touched)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["MailboxSettings", "NoticeText", "OnReachable"]
+__all__ = ["KeywordTexts", "MailboxSettings", "NoticeText", "OnReachable"]
 
 DAY_MS = 86_400_000
 
@@ -34,6 +34,32 @@ class NoticeText(BaseModel):
 _ENGLISH = NoticeText(
     one="You have 1 new message in your mailbox.", many="You have {count} new messages in your mailbox."
 )
+
+
+class KeywordTexts(BaseModel):
+    """What keywords are answered in one language."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    list: str = Field(
+        default="{unread} new of {total}:", min_length=1, max_length=160, description="above what LIST shows"
+    )
+    empty: str = Field(default="Your mailbox is empty.", min_length=1, max_length=160, description="to LIST")
+    unknown: str = Field(
+        default="There is no such message. LIST shows what there is.",
+        min_length=1,
+        max_length=160,
+        description="to GET and DEL of a number that no message has",
+    )
+    deleted: str = Field(
+        default="The message is in the bin.", min_length=1, max_length=160, description="to DEL"
+    )
+    no_box: str = Field(
+        default="You have no mailbox.", min_length=1, max_length=160, description="to who has none"
+    )
+    multimedia: str = Field(
+        default="(multimedia message)", min_length=1, max_length=160, description="in place of a text"
+    )
 
 
 class MailboxSettings(BaseModel):
@@ -111,6 +137,9 @@ class MailboxSettings(BaseModel):
     language: str = Field(default="en", description="language of notices, a key of notices")
     notices: dict[str, NoticeText] = Field(
         default={"en": _ENGLISH}, min_length=1, description="texts of notices by language"
+    )
+    keyword_texts: dict[str, KeywordTexts] = Field(
+        default={"en": KeywordTexts()}, min_length=1, description="answers to keywords by language"
     )
     live_poll_ms: int = Field(
         default=500, ge=10, le=60_000, description="milliseconds between looks at boxes that somebody watches"

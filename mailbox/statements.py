@@ -33,13 +33,14 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.elements import ColumnElement
 
 from ..store.statement import Query, Sql
 from ..store.tables import queue
 from .folders import Folder
 from .item import LISTED
-from .tables import mailbox, mailbox_gone, mailbox_item
+from .tables import mailbox, mailbox_gone, mailbox_item, mailbox_listing
 
 CHUNK = 50  #: ids of one IN list; always as many, so that a statement is compiled once
 
@@ -463,4 +464,25 @@ NOTIFIED = Sql(
         _m.notified_at <= bindparam("latest", type_=BigInteger),
     )
     .values(notified_at=bindparam("at", type_=BigInteger), deposited_at=ZERO),
+)
+
+# ------------------------------------------------------------------------------------------------ keywords
+
+LISTING = Query(
+    "mailbox: what LIST showed a subscriber last",
+    select(mailbox_listing.c.ids).where(
+        mailbox_listing.c.subscriber == bindparam("subscriber", type_=Integer)
+    ),
+)
+_listing_row = upsert(mailbox_listing).values(
+    subscriber=bindparam("subscriber", type_=Integer),
+    ids=bindparam("ids", type_=Text),
+    listed_at=bindparam("listed_at", type_=BigInteger),
+)
+PUT_LISTING = Sql(
+    "mailbox: remember what LIST shows",
+    _listing_row.on_conflict_do_update(
+        index_elements=[mailbox_listing.c.subscriber],
+        set_={"ids": _listing_row.excluded.ids, "listed_at": _listing_row.excluded.listed_at},
+    ),
 )

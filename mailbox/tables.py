@@ -18,7 +18,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInt
 
 from ..store.tables import metadata
 
-__all__ = ["mailbox", "mailbox_gone", "mailbox_item"]
+__all__ = ["mailbox", "mailbox_gone", "mailbox_item", "mailbox_listing"]
 
 mailbox = Table(
     "mailbox",
@@ -131,4 +131,13 @@ mailbox_gone = Table(
     Column("at", BigInteger, nullable=False),
     Index("ix_mailbox_gone_at", "at"),
     sqlite_with_rowid=False,
+)
+
+#: What the keyword LIST showed a subscriber last: GET and DEL count in it.
+mailbox_listing = Table(
+    "mailbox_listing",
+    metadata,
+    Column("subscriber", Integer, primary_key=True, autoincrement=False),
+    Column("ids", Text, nullable=False),  # JSON list of ids as text, in order
+    Column("listed_at", BigInteger, nullable=False),
 )

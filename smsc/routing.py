@@ -5,7 +5,7 @@ In charge of: the routes operators draw, and the ordered list of outlets for one
 
 The order (issue of the main job, section 6):
 1. a receipt goes to its account and nowhere else (to its binds or over its links), or to the handset that asked for it;
-   a test number of an account in the sandbox, to the sandbox;
+   a message to the center's own number, to its keywords; a test number of an account in the sandbox, to the sandbox;
 2. a number that an account owns goes to that account's binds;
 3. routes: longest prefix first, then lower `priority`, then by weight among equals; what is left is the failover order;
 4. a subscriber of an own number range that no route reaches goes to the mailbox.
@@ -137,6 +137,14 @@ class LinkOutlet(Outlet, Protocol):
         ...
 
 
+class CenterOutlet(Outlet, Protocol):
+    """What routing needs of the outlet of the center itself."""
+
+    def takes(self, message: Message) -> bool:
+        """True if a message is to the center itself: then it goes nowhere else."""
+        ...
+
+
 class Links(Protocol):
     """What routing needs of the links."""
 
@@ -200,10 +208,12 @@ class Router:
         switch: Outlet | None = None,
         links: Links | None = None,
         pins: Pins | None = None,
+        center: CenterOutlet | None = None,
     ) -> None:
         """Look-ups are functions, so that every edit is live; `random` is in [0, 1) and spreads by weight.
 
-        `switch`: the outlet of all handsets; `pins` knows where parts of messages went.
+        `switch`: the outlet of all handsets; `pins` knows where parts of messages went; `center` takes what is for
+        nobody else.
         """
         self._owner_of = owner_of
         self._account = account
@@ -216,6 +226,7 @@ class Router:
         self._switch = switch
         self._links = links
         self._pins = pins or Pins()
+        self._center = center
         self._book = _Book()
 
     def use(self, routes: Iterable[Route]) -> None:
@@ -260,6 +271,9 @@ class Router:
     ) -> Iterable[Lead]:
         """Places to try; `ordered` puts the routes of one prefix into their order. Links whose center asks for less
         come after all others, but before a mailbox that stands behind them."""
+        if self._center is not None and self._center.takes(message):
+            yield Lead("center", self._center)
+            return
         if self._sandbox is not None and (takes := self._sandbox.takes(message)) is not False:
             if takes:
                 yield Lead("sandbox", self._sandbox)

@@ -2,7 +2,7 @@
 
 In charge of: one offer for everything that is held under a policy, not more often than its interval, and the answer
 YES. Not in charge of: holding and releasing (`holds.py`), who may be believed: keywords are obeyed from trusted doors
-only, and whoever takes them calls `accept` (behaviour.md 9).
+only (`smsc/keywords.py`, behaviour.md 9).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import structlog
 
 from ..message import Kind
 from ..outlet import Write
+from ..smsc.keywords import KeywordOutlet
 from ..store.store import Answer, Store
 from . import tables
 from .policy import Policy
+from .settings import OfferTexts
 
 __all__ = ["Offers", "SendSystem"]
 
@@ -24,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 #: An answer that comes later than this answers nothing.
 ANSWERED_WITHIN_MS = 7 * 86_400_000
-YES = "YES"
 
 
 class SendSystem(Protocol):
@@ -38,8 +39,15 @@ class SendSystem(Protocol):
 class Offers:
     """The offers of one node."""
 
-    def __init__(self, store: Store, send: SendSystem, accepted: Callable[[str], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        texts: OfferTexts,
+        send: SendSystem,
+        accepted: Callable[[str], Awaitable[object]],
+    ) -> None:
         """`accepted` is called with a recipient who said YES: held messages can go."""
+        self._texts = texts
         self._store = store
         self._send = send
         self._tell_accepted = accepted
@@ -69,21 +77,38 @@ class Offers:
 
     async def accept(self, number: str) -> bool:
         """The recipient said YES: what is held under the policies that asked may come. False: nobody asked."""
+        if not await self._asked(number):
+            return False
         now = self._store.clock.now_ms()
         row: dict[str, object] = {
             "of_number": number,
             "offered_after": now - ANSWERED_WITHIN_MS,
             "accepted_at": now,
         }
-        asked = await self._store.fetch(tables.OFFERS_OF, number=number)
-        if not any(offer["offered_at"] > now - ANSWERED_WITHIN_MS for offer in asked):
-            return False
         answer = await self._store.apply(writes=[Write(tables.ACCEPT_OFFER, row)])
         if answer is not Answer.STORED:
             raise OSError(f"the store answered {answer.value}")
         await self._tell_accepted(number)
         return True
 
-    async def answered(self, number: str, text: str) -> bool:
-        """A message from a trusted handset: True if it was a YES to an offer, and was obeyed."""
-        return text.strip().upper() == YES and await self.accept(number)
+    async def _asked(self, number: str) -> bool:
+        """Whether an offer was made that can still be answered."""
+        after = self._store.clock.now_ms() - ANSWERED_WITHIN_MS
+        return any(
+            row["offered_at"] > after for row in await self._store.fetch(tables.OFFERS_OF, number=number)
+        )
+
+    # ------------------------------------------------------------------------------------------------ keywords
+
+    def register(self, keywords: KeywordOutlet) -> None:
+        """Have the answers to offers obeyed."""
+        keywords.obey("YES", self.yes)
+        keywords.obey("NO", self.no)
+
+    async def yes(self, number: str, argument: str) -> str:
+        """The keyword YES: let everything come, and say so."""
+        return self._texts.accepted if await self.accept(number) else self._texts.nothing
+
+    async def no(self, number: str, argument: str) -> str:
+        """The keyword NO: everything waits on."""
+        return self._texts.declined if await self._asked(number) else self._texts.nothing

@@ -53,19 +53,22 @@ class ZonesRoom:
         is_esme: Callable[[str], bool] = lambda number: False,
         shared: bool = False,
         providers: Sequence[Provider] | None = None,
+        center: frozenset[str] = frozenset(),
     ) -> None:
         """The snapshots are of a registry that is open. `revision`: of the registry, named in evidence. `shared`: other
-        nodes use the same database. `providers`: instead of those that the settings name."""
+        nodes use the same database. `providers`: instead of those that the settings name.
+        `center`: numbers of the center itself."""
         self.settings = settings
         self.zones, self.policies, self.memberships = zones, policies, memberships
         self._revision = revision
+        self._center = center
         self.outgoing = Outgoing(settings.location.outgoing_hosts)
         self.members = Members(store)
         made = self._providers(store) if providers is None else providers
         self.locations = Locations(store, settings.location, made, shared=shared)
         self.cells = CellTable(store)
         self.index = ZoneIndex()
-        self.offers = Offers(store, send_system, self._accepted)
+        self.offers = Offers(store, settings.offers, send_system, self._accepted)
         self.check = ZoneCheck(
             store=store,
             settings=settings,
@@ -142,6 +145,7 @@ class ZonesRoom:
             members=self.members,
             emergency=self.settings.emergency_numbers,
             revision=self._revision(),
+            center=self._center,
         )
 
     # ------------------------------------------------------------------------------------------------ life

@@ -140,13 +140,16 @@ class Rules:
         members: MemberBook,
         emergency: Iterable[str] = (),
         revision: int = 0,
+        center: frozenset[str] = frozenset(),
     ) -> None:
-        """`emergency`: numbers that nothing stops; `revision`: names this state in evidence."""
+        """`emergency`: numbers that nothing stops; `revision`: names this state in evidence; `center`: numbers of the
+        center itself, which everybody may write to."""
         self.zones = zones
         self.policies = policies
         self.members = members
         self.revision = revision
         self.emergency = frozenset(emergency)
+        self.center = center
         self._everyone: list[Membership] = []
         self._groups: dict[str, list[Membership]] = {}
         by_rule: dict[str, list[Membership]] = {}
@@ -255,6 +258,8 @@ class Rules:
         numbers = (message.sender, message.recipient)
         if any(number in self.emergency for number in numbers):
             return "emergency"
+        if message.recipient in self.center:
+            return "center"
         if model.bypass_short_codes and any(number_kind(number) is NumberKind.SHORT for number in numbers):
             return "short-code"
         if any(number in policy.bypass for number in numbers):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-__all__ = ["CamaraSettings", "LocationSettings", "MlpSettings", "ZonesSettings"]
+__all__ = ["CamaraSettings", "LocationSettings", "MlpSettings", "OfferTexts", "ZonesSettings"]
 
 
 class MlpSettings(BaseModel):
@@ -93,6 +93,23 @@ class LocationSettings(BaseModel):
     camara: CamaraSettings = CamaraSettings()
 
 
+class OfferTexts(BaseModel):
+    """What an answer to an offer is answered; the offer itself is worded by its policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accepted: str = Field(default="Your messages follow.", min_length=1, max_length=160, description="to YES")
+    declined: str = Field(
+        default="Your messages wait until you are back.", min_length=1, max_length=160, description="to NO"
+    )
+    nothing: str = Field(
+        default="Nothing waits for your answer.",
+        min_length=1,
+        max_length=160,
+        description="to YES and NO of somebody who was not asked",
+    )
+
+
 class ZonesSettings(BaseModel):
     """Settings of home zones."""
 
@@ -131,4 +148,5 @@ class ZonesSettings(BaseModel):
         le=200_000,
         description="metres; smallest circle that an application may ask about (CAMARA location-verification)",
     )
+    offers: OfferTexts = OfferTexts()
     location: LocationSettings = LocationSettings()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from raw_peer import Peer, peer
 from running_center import RunningCenter, running_center
+from simulated_phone import phone_network
 from waiting import eventually
 
 from restante.smsc.smpp import pdu
@@ -35,6 +36,15 @@ def center(
         made.add_account("app", PASSWORD, sources=["*"])
         made.add_account("other", PASSWORD, sources=["*"])
         made.add_account("sink", PASSWORD, numbers=["12345", "4477*", "55*"], sources=["*"])
+        made.add_account("plain", PASSWORD, sources=["*"], mailbox=False)
+        made.add_account("msc", PASSWORD, role="switch")
+        made.add_range("+4478")
+        made.add_route("handsets", prefix="+4478", target="account", account="msc")
+        circle = {"kind": "circle", "latitude": 51.5, "longitude": -0.12, "radius_m": 2000}
+        made.call("POST", "/zones", {"name": "home", "shape": circle})
+        made.call(
+            "POST", "/zone-policies", {"name": "generic", "on_unknown": "closed", "visibility": "generic"}
+        )
         yield made
 
 
@@ -229,3 +239,78 @@ def test_transaction_mode_tells_why(center: RunningCenter, request_of: Any, vers
         assert (answer.sequence_number, answer.command_status) == (2, Status.ESME_RDELIVERYFAILURE)
         assert answer.get_tlv_int(0x0425) == (2 if version >= 0x50 else None)
         assert answer.has_body == (version >= 0x50)
+
+
+# --- a message withheld by a home zone, and one for somebody who is away --------------------------------------------
+
+
+def away(center: RunningCenter, number: str) -> None:
+    """Outside the zone, under a policy that hides it."""
+    center.call("PUT", f"/numbers/+{number}/zones", {"zones": [{"zone": "home", "policy": "generic"}]})
+    center.call("PUT", f"/locations/+{number}", {"latitude": 52.5, "longitude": -1.9, "accuracy_m": 30})
+
+
+def seen_of(center: RunningCenter, one: Peer, number: str) -> list[object]:
+    """Everything that a submitter is told about two messages to a number, ids and times left out."""
+    to: dict[str, Any] = {"dest_addr_ton": 1, "dest_addr_npi": 1, "destination_addr": number.encode()}
+    seen: list[object] = []
+
+    def asked(request: Pdu, id: bytes) -> None:
+        answer = ask(one, request)
+        octets = re.sub(rb"[0-9]{15}[+-]", b"TIME", answer.encode().replace(id, b"ID"))
+        seen.append((answer.name, octets))
+
+    def told() -> None:
+        text = delivered(one)
+        seen.append((re.sub(rb"[0-9]{10,}", b"N", text.short_message), text.esm_class, text.source_addr_ton))
+
+    ids: list[bytes] = []
+    for text in (b"first", b"second"):
+        id = submit(one, text, **to)
+        ids.append(id)
+        waits = {"attempt", "stored"} if not ids[1:] else set[str]()
+        trace = f"/messages/{id.decode()}/trace"
+        eventually(
+            lambda trace=trace, waits=waits: (
+                not waits or waits & {event["kind"] for event in center.call("GET", trace)["events"]}
+            ),
+            "the first attempt",
+        )
+        asked(pdu.QuerySm(sequence_number=20, message_id=id, **SHOP), id)
+        changed = pdu.ReplaceSm(
+            sequence_number=21, message_id=id, short_message=b"other", registered_delivery=1, **SHOP
+        )
+        asked(changed, id)
+        asked(pdu.QuerySm(sequence_number=22, message_id=id, **SHOP), id)
+    asked(pdu.CancelSm(sequence_number=23, message_id=ids[0], **SHOP, **to), ids[0])
+    if seen[-1] == ("cancel_sm_resp", pdu.CancelSmResp(sequence_number=23).encode()):
+        told()
+    asked(pdu.CancelSm(sequence_number=24, **SHOP, **to), b"none")  # whatever is left, by its addresses
+    if seen[-1] == ("cancel_sm_resp", pdu.CancelSmResp(sequence_number=24).encode()):
+        told()
+    for id in ids:
+        asked(pdu.CancelSm(sequence_number=25, message_id=id, **SHOP, **to), id)
+        asked(pdu.QuerySm(sequence_number=26, message_id=id, **SHOP), id)
+    return seen
+
+
+@pytest.mark.parametrize(("account", "absent", "blocked"), [
+    ("plain", "447800900001", "447800900002"),
+    ("app", "447800900003", "447800900004"),
+], ids=["in the queue", "in the box"])  # fmt: skip
+def test_a_withheld_message_answers_as_one_for_somebody_away(
+    center: RunningCenter, account: str, absent: str, blocked: str
+) -> None:
+    """Byte for byte: query, replace, cancel by id and by addresses, receipts, and what comes after the end."""
+    away(center, blocked)
+    with (
+        phone_network(center.smpp_port, "msc", PASSWORD) as phone,
+        peer(center.smpp_port, account, PASSWORD) as one,
+    ):
+        phone.off(absent)
+        first, second = seen_of(center, one, absent), seen_of(center, one, blocked)
+        assert first == second
+        assert phone.seen(blocked) == []
+        assert sum(isinstance(what, tuple) and len(what) == 3 for what in first) == (
+            2 if account == "plain" else 0
+        )

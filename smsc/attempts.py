@@ -6,6 +6,7 @@ when a task may start (`desk.py`), what its outcome means (`outcomes.py`), where
     NEW, RETRY, SCHEDULED, REDELIVERY ──> checks of the attempt stage ──> routes ──> outlet ──> outcome
     HELD, PENDING_CHECK ──> checks of the submit stage ──┘   RELEASED: from behind the check that parked it
     DIVERTED ──────────────────────────────────────────────────────────> mailbox ──> outcome
+    BLOCKED ──> checks of the attempt stage, as RETRY; rejected again, it goes on like WITHHELD
     WITHHELD ──> routes ──> the outcome of an absent recipient; a deposit is asked for and not made
     QUARANTINED ──> expires
     FORWARDED ──> expires: what became of it nobody told us in time
@@ -28,7 +29,7 @@ from ..check import Action, Stage
 from ..message import Ingress, Message, MessageState
 from ..outlet import ErrorClass, Outcome, Outlet, Result
 from ..store.failpoints import Failpoint, nothing
-from ..store.store import QueueReason, Store
+from ..store.store import UNNOTICED, QueueReason, Store
 from .crossing import Crossing
 from .desk import Desk
 from .holding import PARKED
@@ -120,7 +121,7 @@ class Attempts:
             self._recording.end(lane, task, MessageState.EXPIRED, reason="expired")
         elif task.reason == QueueReason.DIVERTED and self._mailbox is not None:
             self._divert(lane, task, self._mailbox)
-        elif task.reason == QueueReason.WITHHELD:
+        elif task.reason == QueueReason.WITHHELD or (task.reason == QueueReason.BLOCKED and task.cleared):
             self._route(lane, task)
         elif task.reason in PARKED:
             self._examine(lane, task, Stage.SUBMIT)
@@ -157,7 +158,12 @@ class Attempts:
         if task.reason == QueueReason.REDELIVERY and verdict.action > Action.FLAG:
             self._recording.let_go(lane, task)  # the copy stays where it is, in the box
         elif verdict.action is Action.REJECT and verdict.veiled:
-            task.reason = QueueReason.WITHHELD
+            # Who was rejected when he sent stays so; where the recipient is may be another place at the next attempt.
+            at_attempt = stage is Stage.ATTEMPT
+            task.reason, task.cleared = (
+                (QueueReason.BLOCKED if at_attempt else QueueReason.WITHHELD),
+                at_attempt,
+            )
             self._wait(lane, task, now)
         elif verdict.action in (Action.REJECT, Action.DROP):
             state = MessageState.REJECTED if verdict.action is Action.REJECT else MessageState.DELETED
@@ -169,6 +175,8 @@ class Attempts:
             self._wait(lane, task, now)
         else:
             task.resume = None
+            if task.reason == QueueReason.BLOCKED:  # no more
+                task.reason = QueueReason.RETRY if task.attempts else QueueReason.NEW
             if stage is Stage.ATTEMPT:
                 task.cleared = True
             else:
@@ -228,7 +236,7 @@ class Attempts:
             if lead.outlet.reachable():
                 if lane.handset and self._hold_back(lane, task):
                     return
-                if task.reason == QueueReason.WITHHELD and lead.outlet is not self._mailbox:
+                if task.reason in UNNOTICED and lead.outlet is not self._mailbox:
                     self._ended(lane, task, self._absent.get(lead.outlet.name, _ABSENT))
                     return
                 self._hand(lane, task, lead.outlet)
@@ -241,7 +249,7 @@ class Attempts:
         """True if a handset's retry clock runs because of earlier messages: then this one waits behind them."""
         until = self._recipients.held_until(lane.recipient)
         now = self._clock.now_ms()
-        if task.reason == QueueReason.WITHHELD:  # waits behind its like as well, and nobody else behind it
+        if task.reason in UNNOTICED:  # waits behind its like as well, and nobody else behind it
             until = max(until, self._recording.veiled_until(lane.recipient))
             if until > now:
                 lane.flying -= 1

@@ -12,7 +12,7 @@ from functools import partial
 
 from ..message import Message, MessageState
 from ..outlet import Outcome, Outlet
-from ..store.store import Change, QueueReason, Requeue, Store
+from ..store.store import UNNOTICED, Change, Requeue, Store
 from .desk import Desk
 from .handover import MOST_PASSES, Handover, note_of
 from .lanes import NEVER, Lane, Task
@@ -76,7 +76,7 @@ class Crossing:
         Called before an attempt, with the task counted as flying.
         """
         handover = self._handover
-        if handover is None or task.reason == QueueReason.WITHHELD:
+        if handover is None or task.reason in UNNOTICED:
             return False
         place = handover.place(lead.outlet, task.message.recipient)
         if place and place != self._store.epoch:

@@ -38,7 +38,7 @@ class Task:
     due_at: int = 0  #: not before; UTC epoch milliseconds
     reason: str = QueueReason.NEW
     no_mailbox: bool = False  #: the mailbox said that this is not for it
-    cleared: bool = False  #: the checks of the attempt stage let it go, and the attempt has not begun
+    cleared: bool = False  #: the checks of the attempt stage have spoken, and the attempt has not begun
     resume: tuple[str, str] | None = None  #: (stage, check) behind which its checks go on; `holding.py`
     claimed: bool = (
         False  #: from the database: older ones of its recipient may be on their way to another node

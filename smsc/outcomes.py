@@ -23,7 +23,7 @@ from ..message import Event, EventKind, Kind, Message, MessageState
 from ..metrics import tally
 from ..outlet import ErrorClass, Outcome, Outlet, Result, Write
 from ..store.failpoints import Failpoint, nothing
-from ..store.store import Change, QueueReason, Release, Requeue, Store, StoreClosed
+from ..store.store import UNNOTICED, Change, QueueReason, Release, Requeue, Store, StoreClosed
 from .attempts import AGAIN_MS, Attempt, Attempts
 from .causes import receipt_error
 from .crossing import Crossing
@@ -156,7 +156,7 @@ class Outcomes:
         assert self._mailbox is not None
         message, now, mailbox = task.message, self._clock.now_ms(), self._mailbox.name
         events: tuple[Event, ...] = ()
-        withheld = task.reason == QueueReason.WITHHELD
+        withheld = task.reason in UNNOTICED
         writes = () if withheld else outcome.writes
         if failure is not None:
             events = (self._failure(task, failure, now),)
@@ -303,7 +303,7 @@ class Outcomes:
         self, lane: Lane, task: Task, failure: Outcome, at: int, *, next_try: int
     ) -> tuple[Write, ...]:
         """Remember that a recipient was not reached."""
-        if failure.error is None or task.lead is None or task.reason == QueueReason.WITHHELD:
+        if failure.error is None or task.lead is None or task.reason in UNNOTICED:
             return ()
         return self._recipients.failed(
             task.message.recipient, failure.error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
@@ -313,5 +313,5 @@ class Outcomes:
 
 def _retry_reason(task: Task) -> str:
     """A diverted message goes to the mailbox at its next try as well, a withheld one nowhere."""
-    stays = task.reason in (QueueReason.DIVERTED, QueueReason.WITHHELD)
+    stays = task.reason in (QueueReason.DIVERTED, *UNNOTICED)
     return task.reason if stays else QueueReason.RETRY

@@ -29,7 +29,16 @@ from ..metrics import tally
 from ..outlet import ErrorClass, Outcome, Outlet, Write
 from ..store import tables
 from ..store.statement import Sql
-from ..store.store import Answer, Change, QueueReason, Release, Requeue, Store, StoreClosed
+from ..store.store import (
+    UNNOTICED,
+    Answer,
+    Change,
+    QueueReason,
+    Release,
+    Requeue,
+    Store,
+    StoreClosed,
+)
 from .causes import receipt_error
 from .desk import Desk
 from .lanes import Lane, Task
@@ -174,9 +183,9 @@ class Recording:
         due_at = min(due_at, message.expires_at)
         task.reason, task.due_at = reason, due_at
         retried = reason in (QueueReason.RETRY, QueueReason.DIVERTED)
-        near = (retried or reason == QueueReason.WITHHELD) and self.is_near(due_at, now)
+        near = (retried or reason in UNNOTICED) and self.is_near(due_at, now)
         holds_lane = bool(lane.handset) and retried
-        if outcome is not None and reason == QueueReason.WITHHELD and lane.handset:
+        if outcome is not None and reason in UNNOTICED and lane.handset:
             self._veil(message.recipient, due_at, now)
         requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
         change = Change(done=ignore, requeue=requeue, writes=writes)

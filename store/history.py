@@ -18,7 +18,7 @@ from sqlalchemy import BigInteger, Integer, and_, bindparam, exists, func, or_, 
 from ..message import FINAL_STATES, Event, EventKind, Kind, Message, MessageState, id_at
 from . import work
 from .statement import Query, among
-from .store import QueueReason, Store
+from .store import UNNOTICED, QueueReason, Store
 from .tables import SLOT_SHIFT, body, event, message, queue
 
 __all__ = ["Counts", "Filters", "History", "MessageView", "Waiting"]
@@ -329,7 +329,7 @@ def _in_state(states: frozenset[MessageState], now_ms: int) -> Any:
         queue.c.attempts == 0,
         or_(
             and_(queue.c.reason == QueueReason.SCHEDULED, queue.c.due_at > now_ms),
-            and_(queue.c.reason == QueueReason.WITHHELD, m.schedule_at > now_ms),  # looks like any other
+            and_(queue.c.reason.in_(UNNOTICED), m.schedule_at > now_ms),  # looks like any other
         ),
     )
     options: list[Any] = []
@@ -343,7 +343,7 @@ def _in_state(states: frozenset[MessageState], now_ms: int) -> Any:
 
 
 #: They would tell a submitter where somebody is, or that somebody suspects him. Operators see the queue's own reason.
-_UNTOLD = (QueueReason.WITHHELD, QueueReason.HELD, QueueReason.QUARANTINED, QueueReason.PENDING_CHECK)
+_UNTOLD = (*UNNOTICED, QueueReason.HELD, QueueReason.QUARANTINED, QueueReason.PENDING_CHECK)
 
 
 def _waits_for(queued: Mapping[str, Any] | None) -> str:
@@ -378,7 +378,7 @@ def _view(
         and not queued["attempts"]
         and (
             (queued["reason"] == QueueReason.SCHEDULED and queued["due_at"] > now_ms)
-            or (queued["reason"] == QueueReason.WITHHELD and row["schedule_at"] > now_ms)
+            or (queued["reason"] in UNNOTICED and row["schedule_at"] > now_ms)
         )
     ):
         state = MessageState.SCHEDULED

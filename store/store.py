@@ -56,7 +56,12 @@ class QueueReason:
     DIVERTED = "diverted"  #: a check sends it to the mailbox: no attempt on the handset
     RELEASED = "released"  #: an operator let it go: its checks resume behind the one that parked it
     WITHHELD = "withheld"  #: rejected, unnoticed: goes the way of an absent recipient's, is never handed over
+    BLOCKED = "blocked"  #: rejected at an attempt, unnoticed: the same way, but its checks are asked at each attempt
     REDELIVERY = "redelivery"  #: the copy in the mailbox, wanted on the handset: one attempt
+
+
+#: What waits like a message for an absent recipient although a check rejected it.
+UNNOTICED = (QueueReason.WITHHELD, QueueReason.BLOCKED)
 
 
 @dataclass(slots=True)

@@ -365,9 +365,9 @@ class ZoneCheck:
         return None
 
     def forget_parts(self, number: str) -> None:
-        """A new fix of a number: what is held in parts is judged again."""
-        held = [key for key, (_, verdict) in self._whole.items() if verdict.action is Action.HOLD]
-        for key in held:
+        """A new fix of a number: what is held or blocked in parts is judged again, with its next attempt."""
+        stopped = [key for key, (_, verdict) in self._whole.items() if verdict.action > Action.FLAG]
+        for key in stopped:
             if number in key[:2]:
                 del self._whole[key]
 

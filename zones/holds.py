@@ -4,6 +4,10 @@ In charge of: looking at each new fix of a subscriber with a policy, and having 
 again, in order, when it is inside now. Not in charge of: the judgement of messages (`check.py`), which is made again
 from the fix, or the queue (`smsc/delivery.py`).
 
+Only what is held is let go. A message that a policy blocks unnoticed (`QueueReason.BLOCKED`) keeps its own times: if
+it came with the fix, its sender would see when somebody comes home. It is judged again at its next attempt, as every
+message for somebody who seems to be away.
+
 Held rows belong to nobody; what is done here is to make them due. They fall due all at the same time, so that they
 are taken up by id, in the order in which they came. Whatever is missed (a node dies, the database is away) is found
 at the policy's next look.
@@ -71,7 +75,7 @@ class Holds:
         grants = self._rules().grants(fix.number, now)
         for grant in grants:
             policies.setdefault(grant.policy.number, grant.policy)
-        release = False
+        release = home = False
         for policy in policies.values():
             mine = [grant for grant in grants if grant.policy is policy]
             party = Party(Role.RECIPIENT, fix.number, mine, True)
@@ -88,9 +92,11 @@ class Holds:
             if found.truth in (Truth.IN, Truth.OUT):
                 self._check.noted(fix.number, policy.number, found.truth, now)
                 # A message held because nobody knew must be judged again whatever the answer is.
+                home = home or found.truth is Truth.IN
                 release = release or (found.truth is Truth.IN and holds(policy)) or waits(policy)
-        if release:
+        if release or home:
             self._check.forget_parts(fix.number)
+        if release:
             self._begin(fix.number)
 
     def _begin(self, number: str) -> None:

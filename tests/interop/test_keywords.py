@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ SWITCH = "MSC-G"
 
 
 @contextlib.contextmanager
-def keyword_center(folder: Path, gsup_port: int, more: dict[str, Any]) -> Iterator[RunningCenter]:
+def keyword_center(folder: Path, gsup_port: int, more: dict[str, Any]) -> Generator[RunningCenter]:
     """The number 12345 is its own; anti-spoofing watches."""
     settings: dict[str, Any] = {
         "submission.sender": CENTER,
@@ -75,7 +75,7 @@ def keyword_center(folder: Path, gsup_port: int, more: dict[str, Any]) -> Iterat
 
 
 @contextlib.contextmanager
-def _prepared(folder: Path, settings: dict[str, Any]) -> Iterator[RunningCenter]:
+def _prepared(folder: Path, settings: dict[str, Any]) -> Generator[RunningCenter]:
     made = RunningCenter(folder, settings)
     rows = "\n".join(f"{number},,,smpp_account:msc" for number in (ANNA, BELLA, CLARA))
     (folder / "served.csv").write_text(f"msisdn,imsi,status,addresses\n{rows}\n{DORA},,,ipa_name:{SWITCH}\n")

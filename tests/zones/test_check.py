@@ -22,7 +22,7 @@ def test_inside_is_delivered_and_outside_is_blocked_unnoticed(on_center) -> None
         outside = await center.send(b"outside")
         assert center.phone == [b"inside"]
         assert await center.reason(inside) == ""
-        assert await center.reason(outside) == "withheld"
+        assert await center.reason(outside) == "blocked"
         [decision] = await center.decisions(outside)
         assert (decision["state"], decision["act"], decision["reason"]) == ("out", "block", "outside")
         assert decision["parties"][0]["latitude"] == round(AWAY[0], 2)
@@ -123,7 +123,7 @@ def test_more_than_may_be_held_is_blocked(on_center) -> None:
         await center.home_zone(on_outside="hold")
         await center.at(AWAY)
         ids = [await center.send() for _ in range(4)]
-        assert [await center.reason(id) for id in ids] == ["held", "held", "held", "withheld"]
+        assert [await center.reason(id) for id in ids] == ["held", "held", "held", "blocked"]
 
     on_center(scenario, settings={"max_held": 3})
 
@@ -175,9 +175,10 @@ def test_an_offer_is_made_once_and_yes_lets_everything_come(on_center) -> None:
         await center.rest()
         assert center.phone == [b"Come?"]  # one offer covers both
         assert [await center.reason(id) for id in ids] == ["held", "held"]
-        assert not await center.room.offers.answered(PHONE, "no")
-        assert not await center.room.offers.answered("+447700900009", "YES")
-        assert await center.room.offers.answered(PHONE, " yes ")
+        offers = center.room.offers
+        assert await offers.no(PHONE, "") == "Your messages wait until you are back."
+        assert await offers.yes("+447700900009", "") == "Nothing waits for your answer."
+        assert await offers.yes(PHONE, "") == "Your messages follow."
         await center.step(1)
         assert center.phone == [b"Come?", b"1", b"2"]
         assert (await center.decisions(ids[0]))[-1]["reason"] == "offer-accepted"

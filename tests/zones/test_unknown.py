@@ -95,9 +95,9 @@ def test_each_reason_under_each_policy(sqlite_url: str, reason: str, on_unknown:
                 await center.step(51)
                 assert await center.reason(id) == "held"
                 await center.step(60)
-                assert await center.reason(id) == "withheld"
+                assert await center.reason(id) == "blocked"
             else:
-                assert await center.reason(id) == "withheld"
+                assert await center.reason(id) == "blocked"
 
     asyncio.run(scenario())
 
@@ -321,7 +321,7 @@ def test_a_message_in_parts_is_decided_once(sqlite_url: str) -> None:
             assert len(second.phone) == 3
             blocked = [bytes((5, 0, 3, 78, 2, n)) for n in (1, 2)]
             ids = [await second.send(udh + b"new", esm_class=0x40, receipt=0) for udh in blocked]
-            assert [await second.reason(id) for id in ids] == ["withheld", "withheld"]
+            assert [await second.reason(id) for id in ids] == ["blocked", "blocked"]
 
     asyncio.run(scenario())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from message_path import ABSENT, PHONE, failed
+from message_path import ABSENT, DELIVERED, PHONE, failed
 from zone_center import AWAY, HOME, ZoneCenter, zone_center
 
 from restante.outlet import ErrorClass
@@ -21,9 +21,15 @@ DAY = 86_400
 
 
 async def watch(
-    center: ZoneCenter, *, by: str, validity_s: int, steps: list[int], **fields: Any
+    center: ZoneCenter,
+    *,
+    by: str,
+    validity_s: int,
+    steps: list[int],
+    back: Callable[[int], Awaitable[None]],
+    **fields: Any,
 ) -> dict[str, Any]:
-    """Everything a submitter can see of one message, and when it was tried."""
+    """Everything a submitter can see of one message, and when it was tried; `back` is told of each step."""
     path = center.path
     answer = await center.answer_to(
         b"hello you", by=by, expires_at=path.clock.now + validity_s * 1000, receipt=0x11, **fields
@@ -34,7 +40,8 @@ async def watch(
         return seen
     id, outlet = answer.id, path.outlets[by]
     history = History(path.store)
-    for seconds in steps:
+    for step, seconds in enumerate(steps):
+        await back(step)
         row = (await path.queue()).get(id)
         seen["dues"].append((row["due_at"] - path.clock.now, row["attempts"]) if row else None)
         view = await history.message(id)
@@ -52,9 +59,16 @@ async def watch(
 
 
 async def compared(
-    url_of: Callable[[bool], str], by: str, box: bool, steps: list[int], **fields: Any
+    url_of: Callable[[bool], str],
+    by: str,
+    box: bool,
+    steps: list[int],
+    *,
+    back_at: int = -1,
+    **fields: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is seen of a blocked message, and of one to somebody who is away; `box`: with the real mailbox."""
+    """What is seen of a blocked message, and of one to somebody who is away; `box`: with the real mailbox;
+    `back_at`: the step before which the recipient is back."""
     seen: list[dict[str, Any]] = []
     for blocked in (True, False):
         schedules = dict(DEFAULT_SCHEDULES)
@@ -68,9 +82,17 @@ async def compared(
             center.path.shop.handed.clear()
             if blocked:
                 await center.at(AWAY)
-            seen.append(await watch(center, by=by, validity_s=DAY, steps=steps, **fields))
+
+            async def back(step: int, center: ZoneCenter = center, blocked: bool = blocked) -> None:
+                if step == back_at:
+                    center.path.switch.says = lambda attempt: DELIVERED
+                    if blocked:
+                        await center.at(HOME)
+
+            seen.append(await watch(center, by=by, validity_s=DAY, steps=steps, back=back, **fields))
             if blocked:
-                assert b"hello you" not in center.phone, "handed over"
+                came = back_at >= 0 and not box
+                assert (b"hello you" in center.phone) == came, "handed over"
                 assert await center.texts_in_boxes(PHONE) == [], "readable"
             elif box and not fields:
                 assert await center.texts_in_boxes(PHONE) == ["hello you"]
@@ -100,23 +122,81 @@ def test_a_block_looks_like_absence(
         assert b"stat:EXPIRED err:001" in blocked["receipts"][-1][0]
 
 
-def test_a_withheld_message_outlives_a_restart(sqlite_url: str) -> None:
-    """Between the block and the end nothing is lost and nothing is delivered."""
+@pytest.mark.parametrize("back", [0, 2, 4], ids=["at once", "later", "late"])
+@pytest.mark.parametrize("box", [False, True], ids=["no-box", "box"])
+def test_coming_home_looks_like_being_reachable_again(
+    tmp_path, back: int, box: bool, sqlite_url: str
+) -> None:
+    """A blocked message whose recipient comes home, and one for a handset that is switched on at the same time and
+    does not announce itself: both arrive at their next try, with the same receipts at the same times."""
+
+    def url_of(blocked: bool) -> str:
+        copy = tmp_path / f"{blocked}.sqlite"
+        shutil.copyfile(sqlite_url.removeprefix("sqlite:///"), copy)
+        return f"sqlite:///{copy}"
+
+    steps = [1, 59, 30, 300, 900, 3600, 10_800, 21_600, DAY]
+    blocked, absent = asyncio.run(compared(url_of, "shop", box, steps, back_at=back))
+    assert blocked == absent
+    assert (
+        b"stat:EXPIRED" in blocked["receipts"][-1][0]
+        if box
+        else b"stat:DELIVRD" in blocked["receipts"][-1][0]
+    )
+
+
+def test_a_blocked_message_waits_for_its_own_time(sqlite_url: str) -> None:
+    """A new fix moves nothing, a restart loses nothing, and the next try of all those who wait brings them in order."""
 
     async def scenario() -> None:
         async with zone_center(sqlite_url) as first:
             await first.home_zone(max_age_s=604_800)
             await first.at(AWAY)
-            id = await first.send(expires_at=first.path.clock.now + 600_000)
+            until = first.path.clock.now + DAY * 1000
+            ids = [await first.send(text, expires_at=until) for text in (b"1", b"2", b"3")]
             clock, outlets = first.path.clock, first.path.outlets
         async with zone_center(sqlite_url, clock=clock, outlets=outlets) as second:
+            dues = {row["due_at"] for row in (await second.path.queue()).values()}
             await second.at(HOME)
+            assert {row["due_at"] for row in (await second.path.queue()).values()} == dues
+            assert second.phone == []
             for _ in range(8):
                 await second.step(100)
-            assert second.phone == []
-            assert await second.path.finals(id) == [(3, "expired")]
+            assert second.phone == [b"1", b"2", b"3"]
+            assert [await second.path.finals(id) for id in ids] == [[(2, "")]] * 3
 
     asyncio.run(scenario())
+
+
+def test_who_leaves_before_the_next_try_stays_blocked(on_center) -> None:
+    async def scenario(center: ZoneCenter) -> None:
+        await center.home_zone(max_age_s=604_800)
+        await center.at(AWAY)
+        id = await center.send(expires_at=center.path.clock.now + 600_000)
+        await center.at(HOME)
+        await center.at(AWAY)
+        for _ in range(8):
+            await center.step(100)
+        assert center.phone == []
+        assert await center.path.finals(id) == [(3, "expired")]
+
+    on_center(scenario)
+
+
+def test_parts_of_a_blocked_message_come_together(on_center) -> None:
+    async def scenario(center: ZoneCenter) -> None:
+        await center.home_zone(max_age_s=604_800)
+        await center.at(AWAY)
+        for number in (1, 2):
+            header = bytes((5, 0, 3, 7, 2, number))
+            await center.send(header + b"part", esm_class=0x40)
+        assert center.phone == []
+        await center.at(HOME)
+        for _ in range(4):
+            await center.step(100)
+        assert len(center.phone) == 2
+
+    on_center(scenario)
 
 
 def test_a_block_without_an_example_of_absence(on_center) -> None:

@@ -40,6 +40,7 @@ from .api.server import HttpServer
 from .config import Config
 from .mailbox.outlet import MailboxOutlet
 from .mailbox.room import MailboxRoom
+from .message import Kind
 from .registry.edits import Registry
 from .registry.snapshot import Changed
 from .smsc.binds import Binds

@@ -22,6 +22,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import structlog
@@ -159,6 +160,7 @@ class KeywordOutlet:
         self._words: dict[str, Obey] = {}
         self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
         self._work: set[asyncio.Task[None]] = set()
+        self._newest: dict[str, asyncio.Task[None]] = {}  # sender -> its word that was taken last
         self._wake: Callable[[Outlet], None] | None = None
 
     def obey(self, word: str, how: Obey) -> None:
@@ -181,13 +183,17 @@ class KeywordOutlet:
         """See `outlet.Outlet`."""
         if len(self._work) >= MOST_UNDER_WAY:
             return False
-        task = asyncio.get_running_loop().create_task(self._hear(delivery.message, done), name="keyword")
+        sender = delivery.message.sender
+        heard = self._hear(delivery.message, done, after=self._newest.get(sender))
+        task = self._newest[sender] = asyncio.get_running_loop().create_task(heard, name="keyword")
         self._work.add(task)
-        task.add_done_callback(self._worked)
+        task.add_done_callback(partial(self._worked, sender))
         return True
 
-    def _worked(self, task: asyncio.Task[None]) -> None:
+    def _worked(self, sender: str, task: asyncio.Task[None]) -> None:
         self._work.discard(task)
+        if self._newest.get(sender) is task:
+            del self._newest[sender]
         if self._wake is not None and len(self._work) == MOST_UNDER_WAY - 1:
             self._wake(self)
 
@@ -197,9 +203,13 @@ class KeywordOutlet:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
 
-    async def _hear(self, message: Message, done: Callable[[Outcome], None]) -> None:
-        """One message: refuse it, or do what it says and answer."""
+    async def _hear(
+        self, message: Message, done: Callable[[Outcome], None], after: asyncio.Task[None] | None
+    ) -> None:
+        """One message: refuse it, or do what it says and answer, when the sender's word before it is done."""
         word = ""
+        if after is not None:
+            await asyncio.wait([after])
         try:
             async with asyncio.timeout(LONGEST_S):
                 refused = await self._refused(message)

@@ -201,3 +201,25 @@ def test_the_intake_refuses_who_is_not_trusted_as_a_forged_sender(account: int, 
 def test_a_name_cannot_be_written_to() -> None:
     assert own_numbers("@Restante", KeywordSettings()) == frozenset()
     assert own_numbers("12345", KeywordSettings(numbers=("+447700900000",))) == {"12345", "+447700900000"}
+
+
+def test_words_of_one_number_are_carried_out_in_order() -> None:
+    center = Center()
+
+    async def slow(number: str, argument: str) -> str:
+        for _ in range(20 if argument == "1" else 0):
+            await asyncio.sleep(0)
+        center.done.append((number, argument))
+        return "done"
+
+    center.outlet.obey("YES", slow)
+
+    async def main() -> None:
+        outcomes: list[Outcome] = []
+        for one in (message("YES 1"), message("YES 2"), message("YES 3", sender="+447700900002")):
+            assert center.outlet.hand(Delivery(one, 1, "center"), outcomes.append)
+        while len(outcomes) < 3:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert center.done == [("+447700900002", "3"), (PHONE, "1"), (PHONE, "2")]

@@ -50,6 +50,7 @@ T = TypeVar("T")
 TRIES = 20  #: times an edit is planned anew because another node was faster
 POLL_S = 0.5  #: seconds between looks at the revision; an edit must be live everywhere within one second
 MAX_VERSION = 2**31 - 1
+LARGE = 20_000  #: characters of objects that are read on another thread
 
 log = structlog.get_logger(__name__)
 
@@ -109,18 +110,34 @@ class Registry:
             state = await self._store.fetch(tables.GET_REVISION)
             if not state or state[0]["revision"] == self._revision:
                 return False
-            rows = await self._store.fetch(tables.GET_CHANGED, revision=self._revision)
+            news: list[tuple[Living[Any, Any], list[tuple[Stored[Any], Any]]]] = []
+            while True:  # until no edit of our own came between
+                seen = self._revision
+                rows = await self._store.fetch(tables.GET_CHANGED, revision=seen)
+                # Where the loop is for others meanwhile: large objects take their time.
+                news = await asyncio.to_thread(self._read, rows) if _are_large(rows) else self._read(rows)
+                if self._revision == seen:
+                    break
             # The rows may be newer than the state that was read before them, never older: revisions commit in order.
             self._revision = max([self._revision, state[0]["revision"], *(row["revision"] for row in rows)])
             self._numbers.update(row["number"] for row in rows)
             self._next_number = max([state[0]["next_number"], *(n + 1 for n in self._numbers)])
-            for living in self._living.values():
-                mine = [row for row in rows if row["kind"] == living.kind.name]
-                if mine:
-                    living.absorb(list(read_rows(living.kind, mine)), self._revision)
+            for living, mine in news:
+                living.absorb(mine, self._revision)
             for name in {row["kind"] for row in rows} - set(self._living):
                 log.warning("registry.unknown-kind", kind=name)
             return True
+
+    def _read(
+        self, rows: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[Living[Any, Any], list[tuple[Stored[Any], Any]]]]:
+        """Rows as objects, by kind."""
+        found: list[tuple[Living[Any, Any], list[tuple[Stored[Any], Any]]]] = []
+        for living in self._living.values():
+            mine = [row for row in rows if row["kind"] == living.kind.name]
+            if mine:
+                found.append((living, list(read_rows(living.kind, mine))))
+        return found
 
     async def watch(self, every_s: float = POLL_S) -> None:
         """Refresh for ever; run it as a task. Ends when the store is closed."""
@@ -211,7 +228,7 @@ class Registry:
         writes: Riders = (),
     ) -> Edit[M]:
         """Make a new object. Raises InvalidObject, KeyTaken, EditConflict, EditFailed."""
-        value = kind.parse(body)
+        value = await asyncio.to_thread(kind.parse, body)
         wanted = Wanted(kind, lambda _: value)
         return await self._one(wanted, actor, reason, dry_run, writes)
 
@@ -301,12 +318,16 @@ class Registry:
         async with self._editing:
             for _ in range(TRIES):
                 await self.refresh()
-                planner = Planner(self._living, self._numbers, self._next_number)
-                steps = planner.plan(wanted, actor, self._store.clock.now_ms())
+                seen = self._revision
+                living = {name: one.as_it_is() for name, one in self._living.items()}
+                planner = Planner(living, self._numbers, self._next_number)
+                # Where the loop is for others meanwhile: a file of zones brings thousands, and large ones.
+                plan = asyncio.to_thread(planner.plan, wanted, actor, self._store.clock.now_ms())
+                steps = await plan
                 edits = [step.edit for step in steps]
                 if dry_run:
                     return [replace(edit, dry_run=True) for edit in edits]
-                if not steps or await self._write(steps, edits, planner.next_number, reason, writes):
+                if not steps or await self._write(seen, steps, edits, planner.next_number, reason, writes):
                     return edits
             raise EditConflict("registry", "edit")
 
@@ -317,16 +338,27 @@ class Registry:
         return edits[0]
 
     async def _write(
-        self, steps: Sequence[Step], edits: Sequence[Edit[Any]], next_number: int, reason: str, writes: Riders
+        self,
+        seen: int,
+        steps: Sequence[Step],
+        edits: Sequence[Edit[Any]],
+        next_number: int,
+        reason: str,
+        writes: Riders,
     ) -> bool:
-        """Write planned steps and make them live here; False: another node was faster, plan again."""
-        seen = self._revision
+        """Write steps that were planned at a revision and make them live here; False: another node was faster, plan
+        again."""
         riders = [write for edit in edits for write in writes(edit)] if callable(writes) else list(writes)
         raise_revision = {"seen": seen, "new_revision": seen + 1, "new_number": next_number}
+        said = reason.replace("\0", "")
+
+        def changes() -> list[Write]:
+            return [write for step in steps for write in step_writes(step, seen + 1, said)]
+
         answer = await self._store.apply(
             writes=[
                 Write(tables.RAISE_REVISION, raise_revision, expect=1),
-                *(write for step in steps for write in step_writes(step, seen + 1, reason.replace("\0", ""))),
+                *await asyncio.to_thread(changes),
                 *riders,
             ]
         )
@@ -354,3 +386,8 @@ class Registry:
             mine = [(step.stored, step.built) for step in steps if step.kind.name == living.kind.name]
             if mine:
                 living.absorb(mine, self._revision)
+
+
+def _are_large(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether reading rows would hold others up for more than a few milliseconds."""
+    return sum(len(row["body"]) for row in rows) > LARGE

@@ -59,6 +59,7 @@ class Living(Generic[M, T]):
     snapshot: Snapshot[T]
     stored: dict[int, Stored[M]] = field(default_factory=dict[int, "Stored[M]"])
     built: dict[int, T] = field(default_factory=dict[int, T])
+    by_key: dict[str, T] = field(default_factory=dict[str, T])
     keys: dict[str, int] = field(default_factory=dict[str, int])
     gone: dict[int, Gone] = field(default_factory=dict[int, Gone])
     sorted_keys: list[str] | None = None  #: made when a list is asked for
@@ -81,28 +82,50 @@ class Living(Generic[M, T]):
                 items.append(stored)
         return Page(items, None)
 
+    def as_it_is(self) -> Living[M, T]:
+        """What planning needs, as it is now: it may be read on another thread while this one goes on."""
+        return Living(self.kind, self.snapshot, dict(self.stored), keys=dict(self.keys), gone=dict(self.gone))
+
     def absorb(self, news: Iterable[tuple[Stored[M], T | None]], revision: int) -> None:
-        """Take new states over, all at once, and show them. The built object is None for a deleted one."""
-        before = dict(self.built)
-        touched: list[int] = []
+        """Take new states over, all at once, and show them. The built object is None for a deleted one.
+
+        Costs what changed, however much there is beside it.
+        """
+        changes: list[Changed[T]] = []
+        came: set[str] = set()
+        went: set[str] = set()
+        newest, in_order = next(reversed(self.built), 0), True
         for stored, built in news:
-            touched.append(stored.number)
-            old = self.stored.pop(stored.number, None)
-            self.built.pop(stored.number, None)
-            if old is not None and self.keys.get(old.key) == stored.number:
-                del self.keys[old.key]
-            self.gone.pop(stored.number, None)
+            number = stored.number
+            changes.append(Changed(number, self.built.get(number), built))
+            old = self.stored.get(number)
+            if old is not None and self.keys.get(old.key) == number:
+                went.add(old.key)
+                del self.keys[old.key], self.by_key[old.key]
+            self.gone.pop(number, None)
             if built is None:
-                self.gone[stored.number] = Gone(stored.version, stored.updated_by, stored.updated_at)
-            else:
-                self.stored[stored.number] = stored
-                self.built[stored.number] = built
-                self.keys[stored.key] = stored.number
-        self.sorted_keys = None
-        by_number = dict(sorted(self.built.items()))
-        by_key = {self.stored[number].key: built for number, built in by_number.items()}
-        changes = [Changed(number, before.get(number), by_number.get(number)) for number in touched]
-        self.snapshot.replace(by_key, by_number, revision, changes)
+                self.gone[number] = Gone(stored.version, stored.updated_by, stored.updated_at)
+                self.stored.pop(number, None)
+                self.built.pop(number, None)
+                continue
+            if number not in self.built:  # it goes to the end
+                in_order, newest = in_order and number > newest, number
+            self.stored[number] = stored
+            self.built[number] = built
+            self.keys[stored.key] = number
+            self.by_key[stored.key] = built
+            came.add(stored.key)
+        if not in_order:
+            everything = sorted(self.built.items())
+            self.built.clear()
+            self.built.update(everything)
+        if self.sorted_keys is not None and came != went:
+            touched = came | went
+            kept = [key for key in self.sorted_keys if key not in touched]
+            self.sorted_keys = sorted(
+                [*kept, *(key for key in touched if key in self.keys)]
+            )  # nearly in order
+        self.snapshot.replace(self.by_key, self.built, revision, changes)
 
 
 def read_rows(

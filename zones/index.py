@@ -1,224 +1,260 @@
 """Which zones contain a place: for maps, for the question "what would apply here", never on a message's way.
 
-In charge of: an index of zones by their boxes, kept up to date while it is asked. Not in charge of: the zones of one
+In charge of: an index of zones by their boxes that is right after every change. Not in charge of: the zones of one
 subscriber, which are looked up by number (`rules.py`).
 
-Theory. Shapely's tree cannot change, so zones that were added, edited or removed since it was built stand in an
-overlay and in a set of numbers that the tree's answers are held against. When the overlay has grown, a new tree is
-built on another thread from copies, and swapped in between two steps of the event loop; what changed during the
-building stays in the overlay. Boxes give candidates and each candidate's own shape decides: `tree.query(predicate=…)`
-costs several times as much.
+Theory. A grid of levels: each level halves the cells of the one above, and a box stands in the level whose cells are
+just larger than itself, in the one, two or four cells that it touches. A place is asked for in one cell of each level
+that has any; boxes give candidates and each candidate's own shape decides. A tree would answer as fast and be smaller,
+but shapely's cannot change: it had to be built anew, and that held the event loop up. Here a change touches a few
+small dictionaries (a level is a dictionary of columns, a column one of rows), whatever there is already.
+
+Many changes at once, as of an import, are taken in a slice at a time between the other work of the loop. Whoever can
+wait awaits `settled`; whoever asks without waiting has the rest taken in first, and is answered right too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import Any, cast
-
-import numpy as np
-import shapely
-from numpy.typing import NDArray
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import floor, frexp
+from typing import TypeVar
 
 from .geometry import cap_boxes
 from .presence import Box, Position, Presence, Shape, State
 
-__all__ = ["Entry", "ZoneIndex"]
+__all__ = ["ZoneIndex"]
 
-#: Overlay entries that start a new tree; each costs about a tenth of a microsecond per question.
-REBUILD_FROM = 128
-#: Boxes of one tree: building one takes some milliseconds.
-TILE = 10_000
-#: New boxes made at once.
-CHUNK = 1_000
+V = TypeVar("V")
+
+#: Level of the smallest cells: 2**-6 degrees, about 1.7 km of latitude. Smaller boxes stand in these.
+FINEST = -6
+#: Changes that are made at once.
+AT_ONCE = 64
+#: How long a slice of more than that may take (seconds).
+SLICE_S = 0.002
+
+Numbers = tuple[int, ...]  # of integers, so that the garbage collector leaves it alone
 
 
 @dataclass(slots=True)
-class Entry:
+class _Entry:
     """An indexed zone."""
 
-    number: int
     shape: Shape
-    boxes: list[Box]
+    boxes: tuple[Box, ...]
 
 
 @dataclass(slots=True)
-class _Tile:
-    """The zones of a stripe of longitudes."""
+class _Level:
+    """Boxes of about one size."""
 
-    tree: shapely.STRtree
-    boxes: NDArray[np.object_]
-    entries: list[Entry]  #: by position in the tree; a zone with two boxes stands there twice
-    around: Box  #: all of them
+    scale: float  #: cells a degree
+    columns: dict[int, dict[int, Numbers]] = field(default_factory=dict[int, dict[int, Numbers]])
+
+    def cells(self, box: Box) -> tuple[int, int, int, int]:
+        """First and last column, first and last row."""
+        west, south, east, north = box
+        scale = self.scale
+        return (
+            floor((west + 180.0) * scale),
+            floor((east + 180.0) * scale),
+            floor((south + 90.0) * scale),
+            floor((north + 90.0) * scale),
+        )
+
+    def add(self, number: int, box: Box) -> None:
+        """Enter a box."""
+        first, last, low, high = self.cells(box)
+        for x in range(first, last + 1):
+            rows = self.columns.setdefault(x, {})
+            for y in range(low, high + 1):
+                there = rows.get(y, ())
+                if number not in there:  # of a zone with two boxes that meet in a cell
+                    rows[y] = (*there, number)
+
+    def take(self, number: int, box: Box) -> None:
+        """Take a box out; empty places go too."""
+        first, last, low, high = self.cells(box)
+        for x in range(first, last + 1):
+            rows = self.columns.get(x, {})
+            for y in range(low, high + 1):
+                left = tuple(one for one in rows.get(y, ()) if one != number)
+                if left:
+                    rows[y] = left
+                else:
+                    rows.pop(y, None)
+            if not rows:
+                self.columns.pop(x, None)
+
+    def around(self, box: Box) -> Iterator[Numbers]:
+        """What stands in the cells that a box touches."""
+        first, last, low, high = self.cells(box)
+        for rows in _between(self.columns, first, last):
+            yield from _between(rows, low, high)
 
 
-_Base = list[_Tile]
-
-
-def _build(base: _Base, stale: Set[int], news: Sequence[Entry]) -> _Base:
-    """The tiles of what still counts in `base`, and of news; run it on another thread.
-
-    No other thread runs while a tree is built, the event loop least of all: so trees are kept small, boxes that exist
-    are used again, and new ones are made a few at a time.
-    """
-    entries: list[Entry] = []
-    parts: list[NDArray[np.object_]] = [np.empty(0, dtype=object)]
-    for tile in base:
-        kept = [at for at, entry in enumerate(tile.entries) if entry.number not in stale]
-        entries += [tile.entries[at] for at in kept]
-        time.sleep(0)  # lets the loop go first, here and below
-        parts.append(tile.boxes[np.asarray(kept, dtype=np.int64)])
-    for start in range(0, len(news), CHUNK):
-        chunk = news[start : start + CHUNK]
-        entries += [entry for entry in chunk for _ in entry.boxes]
-        corners = np.array([box for entry in chunk for box in entry.boxes], dtype=np.float64).reshape(-1, 4)
-        made: Any = shapely.box(corners[:, 0], corners[:, 1], corners[:, 2], corners[:, 3])
-        parts.append(np.asarray(made, dtype=object))
-    boxes: NDArray[np.object_] = np.concatenate(parts)
-    bounds_of = cast("Callable[[Any], NDArray[np.float64]]", shapely.bounds)
-    bounds = [bounds_of(boxes[at : at + CHUNK]) for at in range(0, len(boxes), CHUNK)]
-    corners = np.concatenate(bounds) if bounds else np.empty((0, 4))
-    order = np.argsort(corners[:, 0] + corners[:, 2], kind="stable")
-    starts = range(0, len(order), TILE)
-    return [_tile(boxes, entries, corners, order[start : start + TILE]) for start in starts]
-
-
-def _tile(
-    boxes: NDArray[np.object_],
-    entries: Sequence[Entry],
-    corners: NDArray[np.float64],
-    chosen: NDArray[np.int64],
-) -> _Tile:
-    mine, own = boxes[chosen], corners[chosen]
-    tree = shapely.STRtree(cast("Any", mine))
-    time.sleep(0)
-    tree.query(shapely.Point(0, 0))  # GEOS sorts the tree at the first question: let it be this one
-    low, high = own.min(axis=0), own.max(axis=0)
-    around = (float(low[0]), float(low[1]), float(high[2]), float(high[3]))
-    return _Tile(tree, mine, [entries[at] for at in chosen.tolist()], around)
+def _between(places: dict[int, V], first: int, last: int) -> Iterator[V]:
+    """Values of the keys in a range, by the shorter way."""
+    if last - first < len(places):
+        for at in range(first, last + 1):
+            if at in places:
+                yield places[at]
+    else:
+        for at, value in places.items():
+            if first <= at <= last:
+                yield value
 
 
 class ZoneIndex:
     """All zones by place, on one node."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        """Build at once; later changes go through `put` and `remove`."""
-        self._entries: dict[int, Entry] = {entry.number: entry for entry in entries}
-        self._base = _build([], frozenset(), list(self._entries.values()))
-        self._overlay: dict[int, Entry] = {}
-        self._stale: set[int] = set()  # numbers whose entry in the tree does not count any more
-        self._building: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+    def __init__(self, shapes: Iterable[tuple[int, Shape]] = ()) -> None:
+        """Zones by number."""
+        self._entries: dict[int, _Entry] = {}
+        self._levels: dict[int, _Level] = {}
+        self._coming: dict[int, Shape | None] = {}  # not entered yet; None: to be taken out
+        self._entering: asyncio.Task[None] | None = None
         self.snapshot = 0  #: counts changes; decisions name it
+        for number, shape in shapes:
+            self.put(number, shape)
 
     def __len__(self) -> int:
         """Zones in it."""
+        self._catch_up()
         return len(self._entries)
+
+    # ------------------------------------------------------------------------------------------------ changing
 
     def put(self, number: int, shape: Shape) -> None:
         """Add a zone or replace its shape."""
-        entry = Entry(number, shape, shape.boxes())
+        self._coming.pop(number, None)
         self.snapshot += 1
-        if number in self._entries:
-            self._stale.add(number)
+        self._take_out(number)
+        entry = _Entry(shape, tuple(shape.boxes()))
         self._entries[number] = entry
-        self._overlay[number] = entry
-        self._rebuild_soon()
+        for box in entry.boxes:
+            size = _level_of(box)
+            level = self._levels.get(size)
+            if level is None:
+                level = self._levels[size] = _Level(2.0**-size)
+            level.add(number, box)
 
     def remove(self, number: int) -> None:
         """Take a zone out."""
-        if self._entries.pop(number, None) is not None:
+        self._coming.pop(number, None)
+        if self._take_out(number):
             self.snapshot += 1
-            self._overlay.pop(number, None)
-            self._stale.add(number)
-            self._rebuild_soon()
+
+    def _take_out(self, number: int) -> bool:
+        entry = self._entries.pop(number, None)
+        if entry is None:
+            return False
+        for box in entry.boxes:
+            size = _level_of(box)
+            level = self._levels[size]
+            level.take(number, box)
+            if not level.columns:
+                del self._levels[size]
+        return True
+
+    def change(self, changes: Iterable[tuple[int, Shape | None]]) -> None:
+        """Put zones, and remove those with None: at once if they are few, else soon."""
+        self._coming.update(changes)
+        if len(self._coming) > AT_ONCE:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # at start, before there is a loop
+                pass
+            else:
+                if self._entering is None:
+                    self._entering = loop.create_task(self._enter(), name="zones index")
+                return
+        self._catch_up()
+
+    async def _enter(self) -> None:
+        """Take in what comes, a slice at a time."""
+        try:
+            while self._coming:
+                ends = time.monotonic() + SLICE_S
+                while self._coming and time.monotonic() < ends:
+                    self._enter_one()
+                await asyncio.sleep(0)
+        finally:
+            self._entering = None
+
+    def _enter_one(self) -> None:
+        number, shape = self._coming.popitem()
+        if shape is None:
+            self.remove(number)
+        else:
+            self.put(number, shape)
+
+    def _catch_up(self) -> None:
+        while self._coming:
+            self._enter_one()
+
+    async def settled(self) -> None:
+        """Until everything that was changed so far is in."""
+        while self._entering is not None:
+            await asyncio.wait([self._entering])
+
+    # ------------------------------------------------------------------------------------------------ asking
 
     def containing(self, fix: Position, radius_m: float = 0.0) -> list[tuple[int, Presence]]:
         """Zones that a fix lies in, or may lie in, by number."""
         latitude, longitude = fix.latitude, fix.longitude
         if latitude is None or longitude is None:
             return []
+        self._catch_up()
+        if radius_m > 0:
+            numbers = {n for box in cap_boxes(latitude, longitude, radius_m) for n in self._meeting(box)}
+        else:
+            numbers = self._at(latitude, longitude)
         found: list[tuple[int, Presence]] = []
-        for entry in self._candidates(latitude, longitude, radius_m):
-            presence = entry.shape.presence(fix, radius_m)
+        for number in numbers:
+            presence = self._entries[number].shape.presence(fix, radius_m)
             if presence.state in (State.IN, State.PARTIAL):
-                found.append((entry.number, presence))
+                found.append((number, presence))
         if len(found) > 1:
             found.sort(key=_number)
         return found
 
     def within(self, box: Box) -> list[int]:
         """Numbers of zones whose boxes meet a box."""
-        numbers = {entry.number for entry in self._indexed(box)} - self._stale
-        numbers |= {n for n, entry in self._overlay.items() if any(_meets(box, one) for one in entry.boxes)}
-        return sorted(numbers)
+        self._catch_up()
+        return sorted(set(self._meeting(box)))
 
-    def _indexed(self, box: Box) -> list[Entry]:
-        """Entries of the trees whose boxes meet a box."""
-        west, south, east, north = box
-        found: list[Entry] = []
-        for tile in self._base:
-            w, s, e, n = tile.around
-            if w <= east and west <= e and s <= north and south <= n:
-                asked: Any = (
-                    shapely.points(west, south) if west == east else shapely.box(west, south, east, north)
-                )
-                hits: Any = tile.tree.query(asked)
-                if len(hits):
-                    found += [tile.entries[at] for at in hits.tolist()]
+    def _at(self, latitude: float, longitude: float) -> list[int]:
+        """Numbers of zones with a box around a place, each once."""
+        x, y = longitude + 180.0, latitude + 90.0
+        entries = self._entries
+        found: list[int] = []
+        for level in self._levels.values():
+            rows = level.columns.get(int(x * level.scale))
+            if rows is None:
+                continue
+            for number in rows.get(int(y * level.scale), ()):
+                for west, south, east, north in entries[number].boxes:
+                    if west <= longitude <= east and south <= latitude <= north and number not in found:
+                        found.append(number)
         return found
 
-    def _candidates(self, latitude: float, longitude: float, radius_m: float) -> list[Entry]:
-        stale = self._stale
-        boxes = [(longitude, latitude, longitude, latitude)]
-        if radius_m > 0:
-            boxes = cap_boxes(latitude, longitude, radius_m)
-        found = [entry for box in boxes for entry in self._indexed(box)]
-        if stale:
-            found = [entry for entry in found if entry.number not in stale]
-        if len(found) > 1:
-            found = list({entry.number: entry for entry in found}.values())  # two boxes may both be hit
-        for entry in self._overlay.values():
-            if any(_meets(one, box) for one in entry.boxes for box in boxes):
-                found.append(entry)
-        return found
+    def _meeting(self, box: Box) -> Iterator[int]:
+        """Numbers of zones with a box that meets one; some more than once."""
+        entries = self._entries
+        for level in self._levels.values():
+            for numbers in level.around(box):
+                for number in numbers:
+                    if any(_meets(box, one) for one in entries[number].boxes):
+                        yield number
 
-    # ------------------------------------------------------------------------------------------------ rebuilding
 
-    def _rebuild_soon(self) -> None:
-        if len(self._overlay) + len(self._stale) < REBUILD_FROM or self._building is not None:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # at start, before there is a loop
-            return
-        self._building = loop.create_task(self.rebuild())
-
-    async def rebuild(self) -> None:
-        """Build a tree of everything there is now, beside the running questions."""
-        async with self._turn:  # two builds at once would only stand in each other's way
-            base, stale, overlay = self._base, frozenset(self._stale), dict(self._overlay)
-            # What the overlay replaces counts no more in the old trees.
-            gone = stale | overlay.keys()
-            new = await asyncio.to_thread(_build, base, gone, list(overlay.values()))
-            self._swap(new, stale, overlay)
-        if self._building is asyncio.current_task():
-            self._building = None
-        self._rebuild_soon()
-
-    def _swap(self, base: _Base, stale: Set[int], taken: Mapping[int, Entry]) -> None:
-        """Show a new tree; what changed while it was built stays in the overlay."""
-        self._base = base
-        changed = {number for number, entry in taken.items() if self._entries.get(number) is not entry}
-        self._stale = (self._stale - stale - taken.keys()) | changed
-        self._overlay = {n: entry for n, entry in self._overlay.items() if taken.get(n) is not entry}
-
-    @property
-    def settled(self) -> asyncio.Task[None] | None:
-        """The rebuild under way, for those who want to wait for it."""
-        return self._building
+def _level_of(box: Box) -> int:
+    """The level whose cells are as large as a box, or just larger."""
+    return max(FINEST, frexp(max(box[2] - box[0], box[3] - box[1]))[1])
 
 
 def _number(found: tuple[int, Presence]) -> int:

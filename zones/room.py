@@ -122,15 +122,10 @@ class ZonesRoom:
                     (self._unions.add if zone is change.after else self._unions.discard)(zone.model.name)
         unions = [zone for name in self._unions if (zone := self.zones.get(name)) is not None]
         resolve_unions(unions, self.zones.get)
-        for change in changes:
-            if change.after is None:
-                self.index.remove(change.number)
-            else:
-                self.index.put(change.number, change.after.shape)
-        touched = {change.number for change in changes}
+        moved = {change.number: None if change.after is None else change.after.shape for change in changes}
         for union in unions:
-            if union.number not in touched:
-                self.index.put(union.number, union.shape)
+            moved.setdefault(union.number, union.shape)
+        self.index.change(moved.items())
         self._renew()
 
     def _renew(self) -> None:
@@ -153,7 +148,6 @@ class ZonesRoom:
     async def open(self) -> None:
         """Read what is kept, and begin the chores."""
         await self.members.open()
-        await self.index.rebuild()
         self._renew()
         loop = asyncio.get_running_loop()
         self._tasks = [

@@ -108,6 +108,7 @@ class _ZoneEditing(Editing):
         filters = {"tags": query.tag} if query.tag else {}
         inside: set[int] | None = None
         if query.bbox:
+            await rooms.zones.index.settled()
             inside = {n for box in boxes_of(query.bbox) for n in rooms.zones.index.within(box)}
         items: list[Stored[ZoneModel]] = []
         while True:
@@ -238,6 +239,7 @@ async def containing(
 ) -> ContainingAnswer:
     """Zones that hold a place; with an accuracy, those that may hold it too."""
     zones = rooms_of(request).zones
+    await zones.index.settled()
     fix = Fix("", lat, lon, accuracy_m, 0, 0, "asked")
     items: list[ContainingView] = []
     for number, presence in zones.index.containing(fix, accuracy_m)[:MOST_FOUND]:

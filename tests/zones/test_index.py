@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections.abc import Callable
 
-from waiting import soon_true
-
-from restante.zones import index as index_module
 from restante.zones.fix import Fix
 from restante.zones.geometry import CircleShape
-from restante.zones.index import Entry, ZoneIndex
+from restante.zones.index import ZoneIndex
 from restante.zones.polygon import PolygonShape
 from restante.zones.presence import Presence, Shape, State
 
@@ -39,7 +35,7 @@ def test_the_index_agrees_with_asking_every_zone_while_zones_change(fix_at: FixA
     async def scenario() -> None:
         rnd = random.Random(8)
         shapes = {number: some_shape(rnd) for number in range(300)}
-        index = ZoneIndex(Entry(number, shape, shape.boxes()) for number, shape in shapes.items())
+        index = ZoneIndex(shapes.items())
         hits = 0
         for step in range(900):
             number = rnd.randrange(400)
@@ -54,10 +50,7 @@ def test_the_index_agrees_with_asking_every_zone_while_zones_change(fix_at: FixA
             expected = asked_one_by_one(shapes, fix, radius)
             assert index.containing(fix, radius) == expected, step
             hits += len(expected)
-            if step % 10 == 0:
-                await asyncio.sleep(0)  # lets a rebuild begin and end between the steps
         assert hits > 250
-        await soon_true(lambda: index.settled is None)
         assert len(index) == len(shapes)
         assert index.containing(fix_at(1.0, 1.0), 900_000) == asked_one_by_one(
             shapes, fix_at(1.0, 1.0), 900_000
@@ -66,45 +59,49 @@ def test_the_index_agrees_with_asking_every_zone_while_zones_change(fix_at: FixA
     asyncio.run(scenario())
 
 
-def test_what_changes_during_a_rebuild_counts_before_and_after(fix_at: FixAt, monkeypatch) -> None:
-    """Edits of every kind while the tree is being built on the other thread."""
-    going, go_on = threading.Event(), threading.Event()
-    build = index_module._build
-
-    def slowly(*args):
-        going.set()
-        assert go_on.wait(30)
-        return build(*args)
+def test_many_changes_at_once_leave_the_loop_to_others_and_count_at_once(fix_at: FixAt) -> None:
+    """Of an import: taken in by slices, and whoever asks in between is told of all of them."""
 
     async def scenario() -> None:
         here, there = CircleShape(0, 0, 1000), CircleShape(0, 50, 1000)
-        index = ZoneIndex(
-            [Entry(1, here, here.boxes()), Entry(2, here, here.boxes()), Entry(3, here, here.boxes())]
-        )
-        monkeypatch.setattr(index_module, "_build", slowly)
-        task = asyncio.create_task(index.rebuild())
-        await soon_true(going.is_set)
-        index.put(1, there)
-        index.remove(2)
+        index = ZoneIndex([(1, here), (2, here), (3, here)])
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        other = asyncio.create_task(others())
+        rnd = random.Random(4)
+        many = [(n, CircleShape(rnd.uniform(20, 60), rnd.uniform(-90, 30), 1000)) for n in range(10, 8_000)]
+        index.change([(1, there), (2, None), *many])
         index.put(4, here)
-        index.remove(3)
-        index.put(3, here)
-
-        def where() -> tuple[list[int], list[int]]:
-            return [n for n, _ in index.containing(fix_at(0, 0))], [
-                n for n, _ in index.containing(fix_at(0, 50))
-            ]
-
-        assert where() == ([3, 4], [1])
-        go_on.set()
-        await task
-        assert where() == ([3, 4], [1])
-        monkeypatch.setattr(index_module, "_build", build)
-        await index.rebuild()
-        assert where() == ([3, 4], [1])
+        index.change([(3, None), (3, here)])
+        await index.settled()
+        other.cancel()
+        assert turns > 3
+        assert len(index) == 3 + len(many)
+        assert [n for n, _ in index.containing(fix_at(0, 0))] == [3, 4]
         assert index.within((49, -1, 51, 1)) == [1]
+        index.change((n, None) for n, _ in many)
+        assert [n for n, _ in index.containing(fix_at(0, 50))] == [1]  # without waiting
+        assert index.within((-180, -90, 180, 90)) == [1, 3, 4]
+        await index.settled()
+        assert len(index) == 3
 
     asyncio.run(scenario())
+
+
+def test_what_is_taken_out_leaves_nothing_behind() -> None:
+    rnd = random.Random(9)
+    index = ZoneIndex()
+    for number in range(500):
+        index.put(number % 50, some_shape(rnd))
+    for number in range(50):
+        index.remove(number)
+    assert (index._levels, index._entries) == ({}, {})
 
 
 def test_each_change_has_its_own_snapshot() -> None:

@@ -221,7 +221,9 @@ class Client:
             raise Failure(f"{response.request.url} did not answer with JSON: is this a Restante?") from error
 
 
-def _parameter(value: object) -> str:
+def _parameter(value: object) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(one) for one in cast("list[object]", value)]
     return ("false", "true")[value] if isinstance(value, bool) else str(value)
 
 

@@ -174,6 +174,36 @@ def explain(
                 out.table(["who", "zone", "state", "share"], rows)
 
 
+@app.command("heatmap")
+def heatmap(
+    since: str = typer.Argument(help="As in 2026-07-01T00:00:00Z."),
+    until: str = typer.Argument(),
+    bin: str = typer.Option("0.1", "--bin", help="Degrees: 0.01, 0.02, 0.05, 0.1, 0.2, 0.5 or 1."),
+    acts: list[str] = typer.Option([], "--act", metavar="ACT", help="Only these: block, hold, pass …"),
+    bbox: str = typer.Option("", "--bbox", help="west,south,east,north"),
+    limit: int = typer.Option(50, "--limit", min=1, max=100_000, help="Squares with most people."),
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Count people and decisions in squares of the map; squares with few people are not shown."""
+    with Output(as_json) as out, connect(config_file) as client:
+        asked: dict[str, object] = {"since": since, "until": until, "bin": bin}
+        asked |= {"act": acts} if acts else {}
+        asked |= {"bbox": bbox} if bbox else {}
+        answer = client.get("/admin/decisions:heatmap", **asked)
+        if as_json:
+            out.document(answer)
+            return
+        bins = sorted(cast("list[dict[str, Any]]", answer["bins"]), key=lambda one: -int(one["people"]))
+        names = ("south", "west", "north", "east", "people", "decisions")
+        out.table(names, [[spelled(one[name]) for name in names] for one in bins[:limit]])
+        if len(bins) > limit:
+            out.note(f"{len(bins) - limit} squares more (--limit)")
+        out.line(f"{answer['hidden']} squares with fewer than {answer['k']} people are not shown")
+        if not answer["finished"]:
+            out.note("only the newest records were read")
+
+
 @app.command("simulate")
 def simulate(
     since: str = typer.Argument(help="As in 2026-07-01T00:00:00Z."),

@@ -302,7 +302,7 @@ async def import_zones(
     format: Format = "geojson",
     mode: Literal["dry-run", "apply"] = "dry-run",
     reason: Reason = None,
-) -> ImportAnswer:
+) -> Response:
     """Make zones of a file; those with a name that exists replace it. Atomic; dry-run says what would happen."""
     rooms = rooms_of(request)
     kind = rooms.zone_kinds.zone
@@ -346,11 +346,15 @@ async def import_zones(
         raise Problem(
             "invalid-request", f"{error.what or 'a zone'} cannot be saved.", errors=listed
         ) from None
-    return ImportAnswer(
-        applied=mode == "apply",
-        items=[*map(_imported, edits), *unchanged],
-        skipped=[Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in read.skipped],
-    )
+
+    def answer() -> str:
+        return ImportAnswer(
+            applied=mode == "apply",
+            items=[*map(_imported, edits), *unchanged],
+            skipped=[Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in read.skipped],
+        ).model_dump_json()
+
+    return Response(await asyncio.to_thread(answer), media_type="application/json")
 
 
 def _imported(edit: Edit[Any]) -> ImportedView:

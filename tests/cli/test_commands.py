@@ -256,3 +256,14 @@ def test_without_a_center_every_command_says_what_to_do(tmp_path: Path) -> None:
         result = CliRunner(env={"RESTANTE_CONFIG": config}).invoke(app, command)
         assert result.exit_code == 1, command
         assert "restante init" in result.stderr, command
+
+
+def test_a_heat_map(center: Any) -> None:
+    span = ("2026-09-21T10:00:00Z", "2026-09-21T12:00:00Z")
+    shown = center.answer(
+        "zone", "heatmap", *span, "--bin", "0.5", "--act", "block", "--act", "hold", "--bbox=-10,40,10,60"
+    )
+    assert (shown["bins"], shown["hidden"], shown["k"], shown["finished"]) == ([], 0, 5, True)
+    assert "0 squares with fewer than 5 people are not shown" in center.call("zone", "heatmap", *span).stdout
+    refused = center.call("zone", "heatmap", *span, "--act", "fly")
+    assert refused.exit_code == 1

@@ -47,6 +47,7 @@ bench: venv ## print the most telling benchmark tables in about three minutes, a
 bench-full: venv ## print all of them: every number of binds and window, a million rows; GROWN=10000000 for ten
 	$(BIN)/python bench/codec.py
 	$(BIN)/python bench/zones.py
+	$(BIN)/python bench/imports.py
 	$(BIN)/python bench/store.py
 	$(BIN)/python bench/center.py --binds 1,10,100 --windows 1,10,100
 	$(BIN)/python bench/rest.py

@@ -54,7 +54,9 @@ async def unknown(center: ZoneCenter, server: Server, reason: str) -> None:
         await center.at(HOME, age_s=2000)
     elif reason == Reason.COARSE:
         await center.at(HOME, accuracy_m=30_000)
-    elif reason == Reason.CELL_UNKNOWN:
+    elif reason == Reason.NO_CELL:
+        await center.at(HOME)
+    elif reason in (Reason.CELL_UNKNOWN, Reason.NO_COORDINATES):
         await center.room.locations.report_cell(PHONE, "262-02-1-1")
     elif reason == Reason.TIMEOUT:
         server.hang = asyncio.Event()
@@ -62,10 +64,9 @@ async def unknown(center: ZoneCenter, server: Server, reason: str) -> None:
         server.reason = reason
 
 
-REASONS = [
-    Reason.NONE, Reason.STALE, Reason.COARSE, Reason.TIMEOUT, Reason.SOURCE_DOWN, Reason.UNKNOWN_SUBSCRIBER,
-    Reason.ABSENT_SUBSCRIBER, Reason.POSITION_FAILED, Reason.NOT_ACCURATE, Reason.NO_CONSENT, Reason.CELL_UNKNOWN,
-]  # fmt: skip
+REASONS = [reason for name, reason in vars(Reason).items() if name.isupper()]
+assert len(REASONS) > 15
+CELLS = {"kind": "cells", "cells": ["262-02-1-1"]}
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -74,9 +75,11 @@ def test_each_reason_under_each_policy(sqlite_url: str, reason: str, on_unknown:
     async def scenario() -> None:
         server = Server()
         async with zone_center(sqlite_url, providers=[server], settings=ROUGH) as center:
-            await center.home_zone(
+            await center.zone(shape=CELLS if reason == Reason.NO_CELL else None)
+            await center.policy(
                 on_unknown=on_unknown, unknown_hold_s=100, hold_poll_s=50, unknown_then="closed"
             )
+            await center.bind()
             await unknown(center, server, reason)
             id = await center.send()
             decision = (await center.decisions(id))[0]

@@ -5,6 +5,8 @@ anything a room does. Every check, outlet, kind of object and door is registered
 
 Order of life: the store first, then what is read from it, then delivery, and only then the doors. The end is the other
 way round: doors stop taking, what is pending is answered, attempts under way end, and the store closes last.
+
+Long because every room is named here, once, in that order; nothing is decided here.
 """
 
 from __future__ import annotations

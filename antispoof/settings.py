@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ..signaling.affiliations import AffiliationSettings
 
@@ -20,10 +20,11 @@ __all__ = [
     "SourceName",
     "SourcesSettings",
     "SpoofSettings",
+    "SqlSourceSettings",
     "TableSettings",
 ]
 
-SourceName = Literal["table", "osmo-hlr", "http", "s6c"]
+SourceName = Literal["table", "osmo-hlr", "http", "s6c", "sql"]
 
 
 class TableSettings(BaseModel):
@@ -62,6 +63,32 @@ class HttpSourceSettings(BaseModel):
     )
 
 
+class SqlSourceSettings(BaseModel):
+    """A database of subscribers, which is only read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        description="postgresql://user@host/database, or sqlite:///file relative to the configuration file; "
+        "empty: there is none",
+    )
+    query: str = Field(
+        default="",
+        max_length=10_000,
+        pattern=r"^(|[\s\S]*:(msisdn|imsi)\b[\s\S]*)$",
+        description="one SELECT with :msisdn and :imsi (digits, NULL where not known) that answers the columns "
+        "msisdn, imsi, status, addresses",
+    )
+    connections: int = Field(default=4, ge=1, le=100, description="to PostgreSQL, at most")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> SqlSourceSettings:
+        if bool(self.url.get_secret_value()) is not bool(self.query):
+            raise ValueError("url and query go together")
+        return self
+
+
 class RangeSettings(BaseModel):
     """The registers for some subscribers, by the longest prefix that matches."""
 
@@ -79,7 +106,7 @@ class SourcesSettings(AffiliationSettings):
     """Which registers say who serves a subscriber, and how long that is good."""
 
     order: tuple[SourceName, ...] = Field(
-        default=("osmo-hlr", "s6c", "http", "table"),
+        default=("osmo-hlr", "s6c", "sql", "http", "table"),
         description="registers in the order in which they are asked; those that are not configured are left out",
     )
     ranges: tuple[RangeSettings, ...] = Field(
@@ -91,6 +118,7 @@ class SourcesSettings(AffiliationSettings):
     table: TableSettings = TableSettings()
     osmo_hlr: OsmoHlrSettings = OsmoHlrSettings()
     http: HttpSourceSettings = HttpSourceSettings()
+    sql: SqlSourceSettings = SqlSourceSettings()
 
 
 class SpoofSettings(BaseModel):

@@ -14,8 +14,9 @@ spend every deadline on it, and the others would never be asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,7 @@ from ..signaling.breaker import Breaker, BreakerState
 from ..signaling.ctrl import Ctrl
 from ..signaling.osmohlr import OsmoHlr
 from ..signaling.register_http import HttpRegister
+from ..signaling.register_sql import MOST_ROWS, SqlRegister
 from ..signaling.registers import (
     Affiliation,
     AffiliationProvider,
@@ -36,6 +38,8 @@ from ..signaling.registers import (
     StaticTable,
     Who,
 )
+from ..store.lookup import Lookup, LookupFailed, lookup
+from ..store.store import StoreRefused
 from .settings import SourcesSettings
 
 __all__ = ["BadSource", "Guarded", "Sources"]
@@ -109,6 +113,7 @@ class Sources:
         self._now_ms = now_ms
         self._ctrl: Ctrl | None = None
         self._outgoing: Outgoing | None = None
+        self._lookup: Lookup | None = None
         made = {one.name: Guarded(one, monotonic=monotonic) for one in [*self._own(), *others]}
         self.registers: Mapping[str, Guarded] = made
         self.affiliations = Affiliations(
@@ -126,6 +131,9 @@ class Sources:
         if settings.http.url:
             self._outgoing = Outgoing(settings.http.allowed_hosts)
             yield HttpRegister(settings.http.url, self._get, now_ms=self._now_ms)
+        if settings.sql.query:
+            self._lookup = _lookup(settings)
+            yield SqlRegister(self._select, now_ms=self._now_ms)
         if settings.table.file is not None:
             yield _table(settings.table.file, self._now_ms)
 
@@ -158,6 +166,17 @@ class Sources:
             raise RegisterUnavailable("refused", str(refused)) from refused
         return reply.status, reply.body
 
+    async def _select(
+        self, values: Mapping[str, str | None], timeout_s: float
+    ) -> Sequence[Mapping[str, Any]]:
+        """What `SqlRegister` asks with."""
+        assert self._lookup is not None
+        try:
+            return await self._lookup.ask(values, timeout_s)
+        except LookupFailed as failed:
+            reason = "timeout" if failed.slow else "refused" if failed.refused else "down"
+            raise RegisterUnavailable(reason, str(failed)) from failed
+
     async def open(self) -> None:
         """Begin to connect; nobody waits for it."""
         if self._ctrl is not None:
@@ -170,6 +189,26 @@ class Sources:
             await self._ctrl.close()
         if self._outgoing is not None:
             await self._outgoing.close()
+        if self._lookup is not None:
+            await self._lookup.close()
+
+
+def _lookup(settings: SourcesSettings) -> Lookup:
+    sql = settings.sql
+    try:
+        made = lookup(
+            sql.url.get_secret_value(),
+            sql.query,
+            most_rows=MOST_ROWS + 1,
+            connections=sql.connections,
+            most_s=settings.timeout_s,
+        )
+    except StoreRefused as error:
+        raise BadSource(f"affiliations.sql: {error}") from error
+    strange = made.names - {"msisdn", "imsi"}
+    if strange:
+        raise BadSource(f"affiliations.sql.query: :{min(strange)} is neither :msisdn nor :imsi")
+    return made
 
 
 def _table(file: Path, now_ms: Callable[[], int]) -> StaticTable:

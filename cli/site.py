@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from .output import Failure
 
@@ -121,22 +121,29 @@ def site(config_file: str | None, environ: Mapping[str, str] | None = None) -> S
 def placed(loaded: Loaded[Config], folder: Path) -> Site:
     """A configuration whose relative paths start at the folder of its file."""
     config = loaded.config
-    url = config.store.url
-    scheme, _, rest = url.partition(":///")
-    if scheme.startswith("sqlite") and rest and not rest.startswith("/"):
-        url = f"{scheme}:///{folder / rest}"
+    url = _with_folder(config.store.url, folder)
     http = _with_paths(config.http, ("tls_certificate", "tls_key"), folder)
     tls = _with_paths(config.smpp.tls, ("certificate", "key", "client_ca"), folder)
     table = _with_paths(config.affiliations.table, ("file",), folder)
+    sql = config.affiliations.sql
+    sql = sql.model_copy(update={"url": SecretStr(_with_folder(sql.url.get_secret_value(), folder))})
     config = config.model_copy(
         update={
             "store": config.store.model_copy(update={"url": url}),
             "http": http,
             "smpp": config.smpp.model_copy(update={"tls": tls}),
-            "affiliations": config.affiliations.model_copy(update={"table": table}),
+            "affiliations": config.affiliations.model_copy(update={"table": table, "sql": sql}),
         }
     )
     return Site(loaded, folder, config, folder / config.secrets.key_file)
+
+
+def _with_folder(url: str, folder: Path) -> str:
+    """The URL of a database, whose relative file starts at a folder."""
+    scheme, _, rest = url.partition(":///")
+    if scheme.startswith("sqlite") and rest and not rest.startswith("/"):
+        return f"{scheme}:///{folder / rest}"
+    return url
 
 
 def _with_paths(settings: M, names: Iterable[str], folder: Path) -> M:

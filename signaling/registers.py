@@ -36,6 +36,7 @@ __all__ = [
     "SwitchAddress",
     "Who",
     "address",
+    "read_row",
     "unknown",
 ]
 
@@ -269,7 +270,7 @@ class StaticTable:
         rows: dict[str, Affiliation] = {}
         for row in reader:
             try:
-                found = _row(row, name)
+                found = read_row(row, name)
             except ValueError as error:
                 raise BadTable(f"line {reader.line_num}: {error}") from None
             for who in (Who(imsi=found.imsi), Who(msisdn=found.msisdn)):
@@ -292,7 +293,8 @@ class StaticTable:
         return unknown(who, self.name, now) if found is None else replace(found, observed_at=now)
 
 
-def _row(row: Mapping[str, str | None], source: str) -> Affiliation:
+def read_row(row: Mapping[str, str | None], source: str, observed_at: int = 0) -> Affiliation:
+    """An affiliation as a row of text with the columns of a table. ValueError says what is wrong."""
     if "more" in row or None in row.values():
         raise ValueError(f"it has other than {len(_COLUMNS)} columns")
     msisdn, imsi, status, addresses = ((row[column] or "").strip() for column in _COLUMNS)
@@ -306,7 +308,7 @@ def _row(row: Mapping[str, str | None], source: str) -> Affiliation:
     meant = Status(status) if status else Status.ATTACHED if read else Status.ABSENT
     if (meant is Status.ATTACHED) is not bool(read):
         raise ValueError(f"{meant.value} with {len(read)} addresses")
-    return Affiliation(meant, read, source, 0, imsi, msisdn)
+    return Affiliation(meant, read, source, observed_at, imsi, msisdn)
 
 
 def _address(text: str) -> SwitchAddress:

@@ -61,15 +61,17 @@ async def connect(url: str, session_settings: Mapping[str, str]) -> Connection:
     return cast(Connection, made)
 
 
-async def create_pool(url: str, most: int, session_settings: Mapping[str, str]) -> Pool:
-    """A pool of one to `most` connections to the server that takes writes."""
+async def create_pool(
+    url: str, most: int, session_settings: Mapping[str, str], *, server: str = "primary"
+) -> Pool:
+    """A pool of one to `most` connections to the server that takes writes, or to "any"."""
     made = await asyncpg.create_pool(  # type: ignore[reportUnknownMemberType]  # asyncpg has no annotations
         url,
         min_size=1,
         max_size=most,
         timeout=CONNECT_S,
         connection_class=_Kept,
-        target_session_attrs="primary",
+        target_session_attrs=server,
         server_settings=dict(session_settings),
     )
     return cast(Pool, made)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from waiting import soon_true
 
 from restante.antispoof.settings import SourcesSettings
 from restante.antispoof.sources import BadSource, Sources
+from restante.cli.site import site
 from restante.config import Config, ConfigError, load
 from restante.signaling.ctrl import Ctrl
 from restante.signaling.registers import Affiliation, RegisterUnavailable, Status, Who
@@ -213,3 +216,49 @@ def test_a_real_osmo_hlr(component: Callable[[str, str], str], tmp_path: Path) -
         asyncio.run(main())
     finally:
         hlr.stop()
+
+
+def test_a_database_of_subscribers(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "served.db")) as made:
+        made.execute("CREATE TABLE served (number TEXT, card TEXT, switch TEXT)")
+        made.execute("INSERT INTO served VALUES ('447700900001', '001010000000001', 'MSC-A')")
+        made.commit()
+    query = (
+        "SELECT number AS msisdn, card AS imsi, 'ipa_name:' || switch AS addresses FROM served "
+        "WHERE number = :msisdn OR card = :imsi"
+    )
+    (tmp_path / "restante.toml").write_text(
+        f'[affiliations]\ntimeout_s = 5\nsql = {{ url = "sqlite:///served.db", query = "{query}" }}\n'
+    )
+    settings = site(str(tmp_path / "restante.toml")).config.affiliations
+    assert "served.db" not in repr(settings)
+
+    async def main() -> None:
+        sources = Sources(settings, now_ms=lambda: 1000)
+        assert list(sources.registers) == ["sql"]
+        found = (await sources.affiliations.find(Who("447700900001"))).affiliation
+        assert (found.source, found.imsi, found.addresses[0].value) == ("sql", "001010000000001", "MSC-A")
+        assert (
+            await sources.affiliations.find(Who(imsi="001010000000001"), fresh=True)
+        ).affiliation.addresses
+        assert (await sources.affiliations.find(Who("447700900002"))).affiliation.status is Status.UNKNOWN
+        (tmp_path / "served.db").write_bytes(b"not a database" * 100)
+        with pytest.raises(RegisterUnavailable):
+            await sources.affiliations.find(Who("447700900003"))
+        await sources.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ({"url": "sqlite:///x"}, "go together"),
+        ({"url": "sqlite:///x", "query": "SELECT 1"}, "pattern"),
+        ({"url": "sqlite:///x", "query": "SELECT :msisdn, :password"}, "password"),
+        ({"url": "mysql://x", "query": "SELECT :msisdn"}, "neither"),
+    ],
+)
+def test_a_database_that_cannot_be_used(sql: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Sources(SourcesSettings.model_validate({"sql": sql}), now_ms=lambda: 0)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from ..access.certificates import PeerCertificate, satisfies
 from ..access.sealing import SealBroken
 from ..metrics import counter, gauge
 from .link_connection import BindRefused, LinkConnection
@@ -214,6 +215,8 @@ class LinkBinds:
         slot.connection = connection
         labels = (model.name, slot.bind_type)
         try:
+            if model.tls:
+                check_certificate(link, connection.certificate())
             async with asyncio.timeout(model.connect_timer_s):
                 connection.bind(password)
                 await connection.bound
@@ -281,6 +284,18 @@ class LinkBinds:
                 )
             )
         return found
+
+
+class NotThatCertificate(ValueError):
+    """The other side's certificate is signed and named as it should be, and not one that the operator listed."""
+
+
+def check_certificate(link: Link, der: bytes) -> None:
+    """Hold it against the operator's list; nothing was sent yet, the password neither. NotThatCertificate."""
+    shown = PeerCertificate.of(der) if der else None
+    if not satisfies(shown, link.model.tls_certificates):
+        seen = f"{shown.subject} {shown.fingerprint}" if shown is not None else "none"
+        raise NotThatCertificate(f"TLS: certificate not in tls_certificates: {seen}")
 
 
 def tls_context(link: Link) -> ssl.SSLContext:

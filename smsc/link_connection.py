@@ -121,6 +121,11 @@ class LinkConnection(asyncio.Protocol):
         self.peer = f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)
 
+    def certificate(self) -> bytes:
+        """What the other side showed over TLS (DER); nothing without it."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return (tls.getpeercert(binary_form=True) or b"") if tls is not None else b""
+
     def data_received(self, data: bytes) -> None:
         """One read, at most one write."""
         events = self._session.feed(data, self._now())

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..access.certificates import CertificateRule
 from ..access.numbers import EgressRules, NumberRules
 from ..message import Role
 from ..outlet import ErrorClass
@@ -109,6 +110,12 @@ class LinkModel(BaseModel):
     tls_server_name: str = Field(
         default="", max_length=253, description="name that its certificate must have; empty: the host"
     )
+    tls_certificates: tuple[CertificateRule, ...] = Field(
+        default=(),
+        max_length=8,
+        description='its certificate must also be one of these: "sha256:…" (fingerprint) or a subject such as '
+        '"CN=smsc,O=Carrier"; empty: any that is signed and named so',
+    )
 
     # --- how much
     window: int = Field(
@@ -190,6 +197,12 @@ class LinkModel(BaseModel):
         return pem
 
     @model_validator(mode="after")
+    def _tls_fits(self) -> LinkModel:
+        if not self.tls and (self.tls_ca or self.tls_server_name or self.tls_certificates):
+            raise ValueError("tls_ca, tls_server_name and tls_certificates say nothing without tls")
+        return self
+
+    @model_validator(mode="after")
     def _pauses_fit(self) -> LinkModel:
         if self.reconnect_min_s > self.reconnect_max_s:
             raise ValueError("reconnect_min_s must not be above reconnect_max_s")
@@ -201,7 +214,7 @@ class LinkModel(BaseModel):
 #: What a bind is made with: a change of one of these makes new ones.
 _DIALLED = (
     "addresses", "system_id", "system_type", "address_ton", "address_npi", "address_range", "interface_version",
-    "bind", "binds", "tls", "tls_ca", "tls_server_name",
+    "bind", "binds", "tls", "tls_ca", "tls_server_name", "tls_certificates",
 )  # fmt: skip
 _VERSIONS = {"3.3": 0x33, "3.4": 0x34, "5.0": 0x50}
 _MODES = {"default": 0, "datagram": 1, "forward": 2, "store-and-forward": 3}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import ssl
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from authority import Authority, Files
 from other_center import OtherCenter, other_center
 from raw_peer import Peer, peer
 from running_center import RunningCenter, running_center
@@ -61,6 +63,11 @@ class Way:
         """Wait for it."""
         eventually(lambda: self.status()["condition"] == condition, f"{self.name} {condition}", seconds=30)
 
+    def change(self, **fields: Any) -> None:
+        """Edit the link."""
+        version = self.ours.call("GET", f"/links/{self.link['id']}")["version"]
+        self.ours.call("PATCH", f"/links/{self.link['id']}", fields, If_Match=f'"{version}"')
+
     def turn(self, verb: str) -> None:
         """Change its state."""
         version = self.ours.call("GET", f"/links/{self.link['id']}")["version"]
@@ -76,8 +83,11 @@ def make_link(ours: RunningCenter, address: str, **settings: Any) -> dict[str, A
 
 
 @contextlib.contextmanager
-def way(ours: RunningCenter, *, tls: Any = None, up: bool = True, **settings: Any) -> Generator[Way]:
-    """A bad center, a link to it and a route, taken away at the end."""
+def way(
+    ours: RunningCenter, *, tls: Any = None, secure: bool = False, up: bool = True, **settings: Any
+) -> Generator[Way]:
+    """A bad center, a link to it and a route, taken away at the end. `tls` there, `secure` here."""
+    settings |= {"tls": True} if secure else {}
     with other_center(tls) as center:
         number = next(NAMES)
         made = Way(ours, center, number, make_link(ours, center.address, **settings))
@@ -178,6 +188,63 @@ def test_a_second_restante_is_just_another_center(ours, shop, tmp_path):
             assert texts == {b"number %d" % n for n in range(20)}
             eventually(lambda: all(state(ours, id) == "delivered" for id in ids), "all receipts", seconds=30)
         ours.call("DELETE", f"/routes/{route}", If_Match='"1"')
+
+
+# --- TLS ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def door(files: Files) -> ssl.SSLContext:
+    """The other center's side."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def test_a_link_over_tls_knows_the_other_side(ours, shop, authority):
+    files, other = authority.sign("smsc"), authority.sign("other")
+    with way(ours, tls=door(files), secure=True, tls_ca=authority.file.read_text()) as found:
+        id = submit(shop, found.to(), b"sealed")
+        client, sent = found.center.submit()
+        assert isinstance(client.socket, ssl.SSLSocket)
+        found.center.answer(client, sent, "1")
+        found.center.receipt(client, sent, "1")
+        assert receipt(shop) == (id, "DELIVRD")
+        pinned = [f"sha256:{one.fingerprint}" for one in (files, other)]
+        for rules, condition in (([pinned[1]], "down"), (pinned, "up"), (["CN=other,O=Test Ltd"], "down")):
+            found.change(tls_certificates=rules)
+            found.is_in(condition)
+        eventually(lambda: "CN=smsc,O=Test Ltd sha256:" in str(found.status()["binds"]), "which one it was")
+
+
+@pytest.mark.parametrize("wrong", ["authority", "host"])
+def test_a_link_over_tls_binds_at_nobody_else(ours, tmp_path, authority, wrong):
+    """The password is not sent to whoever answers there."""
+    signer = Authority(tmp_path / "stranger", "Stranger") if wrong == "authority" else authority
+    settings = {"tls_ca": authority.file.read_text()}
+    if wrong == "host":
+        settings["tls_server_name"] = "smsc.example.net"
+    with way(ours, tls=door(signer.sign("smsc")), secure=True, up=False, **settings) as found:
+        eventually(lambda: found.status()["binds"] and found.status()["binds"][0]["tries"] >= 2, "two tries")
+        assert found.status()["condition"] == "down"
+        assert found.status()["binds"][0]["trouble"].startswith("TLS: ")
+        assert found.center.bound == []
+        assert all(client.bind is None for client in found.center.clients)
+
+
+def test_what_is_said_about_tls_is_said_with_tls(ours):
+    body = {"name": "odd", "addresses": ["127.0.0.1:1"], "system_id": "us", "state": "suspended"}
+    for more in (
+        {"tls_server_name": "x"},
+        {"tls": True, "tls_ca": "x"},
+        {"tls": True, "tls_certificates": ["x"]},
+    ):
+        refused = ours.request("POST", "/admin/links", body | more)
+        assert refused.status_code == 422, refused.text
 
 
 # --- ids and receipts ---------------------------------------------------------------------------------------------

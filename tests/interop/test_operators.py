@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from other_center import other_center
 from raw_peer import Peer, peer
 from running_center import RunningCenter
 from simulated_phone import Phone, phone_network
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.xdist_group("operators")
 LIVE_S = 5.0  #: one second is promised; five times that on a loaded machine
 PLANTED = "Pl4nt3d"
 WRONG = "Wr0ngPw"
+OF_LINK = ("L1nkPw-a", "L1nkPw-b")  #: what another center gave us, first and then
 NUMBER = "+447700900123"
 
 
@@ -179,6 +181,43 @@ def let_read_content(center: RunningCenter) -> None:
     center.call("PATCH", path, {"content_read": True}, If_Match=etag)
 
 
+def plant_in_a_link(center: RunningCenter) -> None:
+    """A link by command and by REST, each with its password; another center hears both, and refuses the second."""
+    with other_center() as other:
+        words = (
+            "--as",
+            "us",
+            "-p",
+            OF_LINK[0],
+            "--set",
+            "reconnect_min_s=0.05",
+            "--set",
+            "reconnect_max_s=0.1",
+        )
+        command(center, "link", "add", "carrier", other.address, *words)
+        eventually(lambda: other.bound, "the link")
+        (link,) = center.call("GET", "/links")["items"]
+        etag = center.request("GET", f"/admin/links/{link['id']}").headers["ETag"]
+        center.call("PUT", f"/links/{link['id']}/password", {"password": OF_LINK[1]})
+        other.bind_status = Status.ESME_RINVPASWD
+        other.bound[0].close()
+
+        def heard() -> set[str]:
+            return {one.bind.password.decode() for one in other.clients if one.bind is not None}
+
+        eventually(lambda: heard() == set(OF_LINK), "both passwords at the other side")
+        too_long = center.request(
+            "PUT", f"/admin/links/{link['id']}/password", {"password": PLANTED + "toolong"}
+        )
+        assert too_long.status_code == 422
+        assert PLANTED not in too_long.text
+        refused = center.request("PATCH", f"/admin/links/{link['id']}", {"password": PLANTED}, If_Match=etag)
+        assert refused.status_code == 422
+        assert PLANTED not in refused.text
+        command(center, "link", "status", "--json")
+        command(center, "link", "suspend", "carrier")
+
+
 def read_everything(center: RunningCenter) -> dict[str, str]:
     """Every answer an operator with all permissions can get by reading, by path."""
     answers: dict[str, str] = {}
@@ -188,7 +227,15 @@ def read_everything(center: RunningCenter) -> dict[str, str]:
         answers[path] = answer.text + repr(sorted(answer.headers.items()))
         return answer.json() if answer.is_success else {}
 
-    for name in ("accounts", "routes", "ranges", "operators", "subscribers?state=active", "api-keys"):
+    for name in (
+        "accounts",
+        "routes",
+        "ranges",
+        "operators",
+        "subscribers?state=active",
+        "api-keys",
+        "links",
+    ):
         listed = get(f"/admin/{name}")
         for one in listed.get("items", ()):
             base = f"/admin/{name.partition('?')[0]}/{one['id']}"
@@ -199,7 +246,16 @@ def read_everything(center: RunningCenter) -> dict[str, str]:
         get(f"/admin/messages/{one['id']}/trace")
         reveal = center.request("POST", f"/admin/messages/{one['id']}:reveal", **{"X-Reason": "looking"})
         answers[f"reveal {one['id']}"] = reveal.text
-    for path in ("binds", "queues", "queues/new/items", "overview", "config", "definitions", "audit"):
+    for path in (
+        "binds",
+        "queues",
+        "queues/new/items",
+        "overview",
+        "config",
+        "definitions",
+        "audit",
+        "links:status",
+    ):
         get(f"/admin/{path}")
     for path in ("sessions", f"mailboxes/{NUMBER}", f"mailboxes/{NUMBER}/messages"):
         get(f"/admin/{path}")
@@ -220,6 +276,7 @@ def test_planted_secrets_are_found_nowhere(center: RunningCenter, phone: Phone) 
     center.call("POST", "/subscribers", {"numbers": [NUMBER]})
     with peer(center.smpp_port, "planted", PLANTED) as esme:
         assert submit(esme, "+447700900124", b"hello") == 0
+    plant_in_a_link(center)
     with peer(center.smpp_port) as stranger:
         assert stranger.bind("planted", WRONG) == Status.ESME_RBINDFAIL
     with peer(center.smpp_port) as stranger:  # a bind request with a fault, and its password right before it
@@ -254,7 +311,7 @@ def test_planted_secrets_are_found_nowhere(center: RunningCenter, phone: Phone) 
     secret = token.rpartition("_")[2]
     for places in (answers, live, ended, {"log": log}):
         for name, text_there in places.items():
-            for word in (PLANTED, WRONG, secret):
+            for word in (PLANTED, WRONG, secret, *OF_LINK):
                 assert word not in text_there, f"{word} in {name}"
     for places in (
         answers,

@@ -204,7 +204,8 @@ class Center:
         """The way of a message, from its door to its outcome."""
         store, config = self.store, self.config
         by_number = self.accounts.by_number
-        self.binds = Binds(by_number, long_messages=LongMessages(store), failpoint=self.failpoint)
+        self.long_messages = LongMessages(store)
+        self.binds = Binds(by_number, long_messages=self.long_messages, failpoint=self.failpoint)
         self.neighbourhood = Neighbourhood(store, self.bus, binds=self.binds, throttles=self.throttles)
         store.after_commit(self.binds.flush)  # responses leave before delivery goes on
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
@@ -299,19 +300,19 @@ class Center:
             handsets=config.handsets,
             gsup=config.gsup,
             store=self.store,
-            history=self.history,
             affiliations=self.affiliations,
             subscribers=self.subscribers,
             account=self.accounts.get,
             submission=self.path.submission,
             delivery=self.path.delivery,
-            receipts=self.path.receipts,
+            commands=self.path.commands,
             outlet=self.switch,
         )
 
     def _switch_outlet(self) -> SwitchOutlet:
         return SwitchOutlet(
             self.config.handsets,
+            long_messages=self.long_messages,
             affiliations=self.affiliations,
             accounts=self.accounts.by_number,
             imsi_of=self.subscribers.imsi_of,

@@ -99,6 +99,8 @@ class Bind(Protocol):
 class BoundOutlet:
     """The outlet of one account."""
 
+    gone = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
+
     def __init__(
         self,
         account: Account,

@@ -14,14 +14,12 @@ from ..access.subscribers import Subscribers
 from ..signaling.affiliations import Affiliations
 from ..signaling.gsup_link import Link
 from ..signaling.registers import RegisterUnavailable, Who
-from ..store.history import History
 from ..store.store import Store
 from .delivery import Delivery
 from .gsup_door import GsupDoor
 from .handset_commands import HandsetCommands
 from .handset_intake import HandsetIntake
 from .handset_settings import GsupSettings, HandsetSettings
-from .receipts import Receipts
 from .repeats import Repeats
 from .submission import Submission
 from .switch import SwitchOutlet
@@ -70,19 +68,17 @@ class CoreNetwork:
         handsets: HandsetSettings,
         gsup: GsupSettings,
         store: Store,
-        history: History,
         affiliations: Affiliations,
         subscribers: Subscribers,
         account: Callable[[str], Account | None],
         submission: Submission,
         delivery: Delivery,
-        receipts: Receipts,
+        commands: HandsetCommands,
         outlet: SwitchOutlet,
     ) -> None:
         self.outlet = outlet
         self._affiliations = affiliations
         self._subscribers = subscribers
-        commands = HandsetCommands(store, history, receipts, delivery.admit)
         self.intake = HandsetIntake(
             handsets,
             account=account,

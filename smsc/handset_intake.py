@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -39,7 +40,7 @@ from .smpp import tlv
 from .smpp.command_status import CommandStatus as Status
 from .submission import Submission
 
-__all__ = ["ACKNOWLEDGED", "HandsetIntake", "Reply", "Spoken", "draft_of"]
+__all__ = ["ACKNOWLEDGED", "BUSY", "REJECTED", "HandsetIntake", "Reply", "Spoken", "draft_of"]
 
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Reply(NamedTuple):
 
 ACKNOWLEDGED = Reply()
 _AGAIN = Reply(slug="repeated")
-_BUSY = Reply(RpCause.CONGESTION, FailureCause.SC_BUSY, DeliveryFailure.SC_CONGESTION, "busy")
+BUSY = Reply(RpCause.CONGESTION, FailureCause.SC_BUSY, DeliveryFailure.SC_CONGESTION, "busy")
 _UNREADABLE = Reply(
     RpCause.INVALID_MANDATORY_INFORMATION, FailureCause.TPDU_NOT_SUPPORTED,
     DeliveryFailure.EQUIPMENT_PROTOCOL_ERROR, "unreadable",
@@ -89,17 +90,17 @@ _DUPLICATE = Reply(
     RpCause.TRANSFER_REJECTED, FailureCause.DUPLICATE_REJECTED, DeliveryFailure.SC_CONGESTION, "duplicate"
 )
 #: Refused, and no later attempt will do better.
-_REJECTED = Reply(
+REJECTED = Reply(
     RpCause.TRANSFER_REJECTED, FailureCause.UNSPECIFIED, DeliveryFailure.USER_NOT_SC_USER, "rejected"
 )
 _BY_STATUS: Mapping[int, Reply] = {
-    Status.ESME_RINVSRCADR: _REJECTED,
+    Status.ESME_RINVSRCADR: REJECTED,
     Status.ESME_RINVDSTADR: Reply(
         RpCause.UNASSIGNED_NUMBER, FailureCause.INVALID_SME_ADDRESS, DeliveryFailure.INVALID_SME_ADDRESS,
         "no-destination",
     ),
-    Status.ESME_RTHROTTLED: _BUSY,
-    Status.ESME_RMSGQFUL: _BUSY,
+    Status.ESME_RTHROTTLED: BUSY,
+    Status.ESME_RMSGQFUL: BUSY,
     Status.ESME_RSYSERR: Reply(
         RpCause.TEMPORARY_FAILURE, FailureCause.SC_SYSTEM_FAILURE, DeliveryFailure.SC_CONGESTION, "failed"
     ),
@@ -125,8 +126,8 @@ class Spoken:
     asserted: Mapping[str, str] = field(default_factory=dict[str, str])  #: what else the peer merely said
 
 
-#: Carries out what SMS-COMMAND asks for: command, sender and recipient in normal form, account.
-Obey = Callable[[Command, str, str, Account], Awaitable[Reply]]
+#: Carries out what SMS-COMMAND asks for: command, number of the sender, it and the recipient in normal form, account.
+Obey = Callable[[Command, Address, str, str, Account, Ingress], Awaitable[Reply]]
 
 
 class HandsetIntake:
@@ -200,7 +201,8 @@ class HandsetIntake:
         if isinstance(said, Submit):
             self._submit(spoken, said, number, sender, recipient, account, answer)
         else:
-            self._begin(self._command(said, sender, recipient, account, answer), "command", answer)
+            obey = partial(self._obey, said, number, sender, recipient, account, _ingress(spoken, account))
+            self._begin(self._command(obey, answer), "command", answer)
 
     # ---------------------------------------------------------------------------------------------------- submits
 
@@ -233,7 +235,7 @@ class HandsetIntake:
             elif outcome.reason == CONFLICT.reason and mark is not None:
                 self._begin(self._repeated(mark, answer), "submit", answer)
             else:
-                self._tell(answer, "submit", _BY_STATUS.get(outcome.status, _REJECTED))
+                self._tell(answer, "submit", _BY_STATUS.get(outcome.status, REJECTED))
 
         self._submission.submit(draft, account, _ingress(spoken, account), done, writes)
 
@@ -246,16 +248,14 @@ class HandsetIntake:
 
     # --------------------------------------------------------------------------------------------------- commands
 
-    async def _command(
-        self, command: Command, sender: str, recipient: str, account: Account, answer: Answer
-    ) -> None:
-        self._tell(answer, "command", await self._obey(command, sender, recipient, account))
+    async def _command(self, obey: Callable[[], Awaitable[Reply]], answer: Answer) -> None:
+        self._tell(answer, "command", await obey())
 
     def _begin(self, work: Coroutine[None, None, None], kind: str, answer: Answer) -> None:
         """Do what must wait, within bounds; if the database is away the handset is told to come again."""
         if len(self._work) >= MOST_PENDING:
             work.close()
-            self._tell(answer, kind, _BUSY)
+            self._tell(answer, kind, BUSY)
             return
 
         async def guarded() -> None:

@@ -4,16 +4,14 @@ In charge of: spelling a message as one or several SMS-DELIVER, and a receipt as
 handing them over (`switch.py`), or the octets (`signaling/`).
 
 Theory. What a handset cannot read is spelled anew: an alphabet of SMPP that 3GPP has no code for becomes GSM 7 bit or
-UCS-2. What is too long is cut into parts; their reference is made from the message's id, so that a part that is tried
-again, even by another node, belongs to the same message. Parts that an ESME numbered by sar_* parameters get the header
-that says the same.
+UCS-2. What is too long is cut into parts, which `long_messages.py` hands over one by one. Parts that an ESME numbered
+by sar_* parameters get the header that says the same.
 
 Sources: 3GPP TS 23.040 §9.2.2.1 (deliver), §9.2.2.3 (status report), §9.2.3.24.1 (concatenation); SMPP 3.4 §5.3.2.22.
 """
 
 from __future__ import annotations
 
-import zlib
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -50,13 +48,14 @@ def offset_minutes(zone: ZoneInfo, at_ms: int) -> int:
 
 
 def deliver_tpdus(
-    message: Message, alphabet: DefaultAlphabet, zone: ZoneInfo, *, more: bool, first: int = 0
+    message: Message, alphabet: DefaultAlphabet, zone: ZoneInfo, *, more: bool, reference: int = 0
 ) -> list[bytes]:
-    """The SMS-DELIVER TPDUs of a message from part number `first` on. NotExpressible.
+    """The SMS-DELIVER TPDUs of a message. NotExpressible.
 
     `alphabet`: what data_coding 0 means to its submitter. `more`: further messages for the handset follow.
+    `reference`: of the parts, if there are several.
     """
-    dcs, parts = _parts(message, alphabet)
+    dcs, parts = _parts(message, alphabet, reference)
     scts = time_stamp(message.submitted_at, offset_minutes(zone, message.submitted_at))
     wants_receipt = bool(message.registered_delivery & _WANTS_RECEIPT) and not message.is_system
     try:
@@ -72,7 +71,6 @@ def deliver_tpdus(
                 rp=bool(message.esm_class & _ESM_REPLY_PATH),
             ).encode()
             for number, ud in enumerate(parts)
-            if number >= first
         ]
     except BadTpdu as problem:
         raise NotExpressible("not-expressible") from problem
@@ -85,7 +83,7 @@ def _originator(message: Message) -> Address:
     return Address(ton, npi, digits)
 
 
-def _parts(message: Message, alphabet: DefaultAlphabet) -> tuple[int, list[UserData]]:
+def _parts(message: Message, alphabet: DefaultAlphabet, reference: int) -> tuple[int, list[UserData]]:
     """TP-DCS and the user data of each part."""
     has_header = bool(message.esm_class & _ESM_UDHI)
     dcs = dcs_of(message.data_coding)
@@ -107,7 +105,6 @@ def _parts(message: Message, alphabet: DefaultAlphabet) -> tuple[int, list[UserD
         raise NotExpressible("part-too-long")
     if segments.count(body, coding, elements=elements) > segments.MAX_PARTS:
         raise NotExpressible("too-long")
-    reference = zlib.crc32(message.id.to_bytes(8, "big")) & 0xFF
     cut = segments.split(body, coding, reference, elements=elements)
     return dcs, [UserData(piece.header, piece.payload, True) for piece in cut]
 

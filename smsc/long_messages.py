@@ -1,8 +1,8 @@
 """Hands over messages that one PDU does not hold.
 
 In charge of: parts one after the other, the reference they share, what is remembered of parts that were acknowledged,
-and one outcome for the whole. Not in charge of: where a text is cut (`spelling.py`), the PDU (`binds.py`), what follows
-from the outcome (`delivery.py`).
+and one outcome for the whole. Not in charge of: where a text is cut (`spelling.py`,
+`handset_text.py`), the PDU or TPDU (`binds.py`, `switch.py`), what follows from the outcome (`delivery.py`).
 
 Theory. A part goes out when the one before it was acknowledged and that is on disk: then a crash, a failed attempt or
 another node goes on with the first part that nobody acknowledged, under the same reference, and the recipient gets no
@@ -46,7 +46,6 @@ _sent = counter("parts", "sent", "Parts handed over, by how they ended", ("resul
 _PAIRS = 50_000
 
 _LOST = Outcome(Result.FAILED, ErrorClass.TIMEOUT, reason="not-ours")
-_LINK_GONE = Outcome(Result.FAILED, ErrorClass.ABSENT, reason="not-bound")
 _TOO_MANY = Outcome(Result.FAILED, ErrorClass.PERMANENT, reason="too-many-parts")
 _NOT_KNOWN = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="store-unavailable")
 
@@ -54,16 +53,17 @@ _NO_NOTE_S = 10.0  #: how long the database may take to say what was acknowledge
 
 
 class Carrier(Protocol):
-    """An outlet that sends PDUs: what this file needs of it."""
+    """An outlet that sends parts: what this file needs of it."""
 
     name: str
+    gone: Outcome  #: of a message whose parts cannot go on, because the carrier is not reachable any more
 
     def carry(self, delivery: Delivery, piece: Piece, done: Callable[[Outcome], None]) -> bool:
-        """Send one piece over a bind with room; False if there is none, and then `LongMessages.room` comes later."""
+        """Send one piece if there is room; False if there is none, and then `LongMessages.room` comes later."""
         ...
 
     def reachable(self) -> bool:
-        """True while any receiver is bound."""
+        """True while anything can be sent."""
         ...
 
     def course_over(self) -> None:
@@ -122,7 +122,7 @@ class LongMessages:
             course = next(iter(waiting))
             del waiting[course]
             if not carrier.reachable():
-                self._end(course, _LINK_GONE)
+                self._end(course, course.carrier.gone)
             elif not self._send(course):
                 waiting.move_to_end(course, last=False)
                 return
@@ -169,7 +169,7 @@ class LongMessages:
         ):  # asked before each part, so that a node that slept notices (behaviour.md 10)
             self._end(course, _LOST)
         elif not course.carrier.reachable():
-            self._end(course, _LINK_GONE)
+            self._end(course, course.carrier.gone)
         elif not self._send(course):
             self._waiting.setdefault(course.carrier.name, OrderedDict())[course] = None
 
@@ -221,7 +221,9 @@ class LongMessages:
         writes = outcome.writes
         if course.noted:
             writes += (Write(FORGET_PARTS, {"id": course.delivery.message.id}),)
-        self._end(course, replace(outcome, writes=writes, detail={"parts": len(course.pieces)}))
+        self._end(
+            course, replace(outcome, writes=writes, detail={**outcome.detail, "parts": len(course.pieces)})
+        )
 
     def _failed(self, course: _Course, outcome: Outcome) -> None:
         facts = {"part": course.acknowledged + 1, "parts": len(course.pieces)}

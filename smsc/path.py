@@ -15,6 +15,7 @@ from ..store.failpoints import Failpoint
 from ..store.history import History
 from .delivery import Delivery
 from .delivery_settings import DeliverySettings
+from .handset_commands import HandsetCommands
 from .holding import Holding
 from .limits import Throttles
 from .neighbourhood import Neighbourhood
@@ -81,6 +82,9 @@ class MessagePath:
             delivery=self.delivery,
             receipts=self.receipts,
             waiting=self.waiting,
+        )
+        self.commands = HandsetCommands(
+            store, history, self.receipts, self.recall, screening, throttles, self.delivery.admit
         )
         self.submission = Submission(
             store=store,

@@ -1,4 +1,5 @@
-"""What a submitter may do to a message after it was accepted: cancel it, or replace its text and times.
+"""What a submitter may do to a message after it was accepted: cancel it, replace its text and times, or change its
+mind about the receipt.
 
 In charge of: who may (behaviour.md 7), which messages a request means, the one change of the store that each leads to,
 and its answer. Not in charge of: PDUs and HTTP (`operations.py`, `api/`), taking hold of what waits (`waiting.py`).
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import (
@@ -52,6 +53,7 @@ from .waiting import Held, Waiting, Wanted
 __all__ = ["MOST_CANCELLED", "Recall", "Replacement"]
 
 MOST_CANCELLED = 10_000  #: messages that one request by addresses ends; the peer may ask again
+_RECEIPT_BITS, _RECEIPT_ALWAYS = 0x03, 0x01  # of registered_delivery (SMPP 3.4 §5.2.17)
 _BATCH = 100  #: of them side by side, so that they share commits
 
 NOT_CANCELLED = Refused(
@@ -216,22 +218,52 @@ class Recall:
         """Give a message another text, and perhaps other times. Not for a submit_multi, whose id names many."""
         if len(new.body) > MAX_BODY:
             return TOO_LONG
-        found = await self.find(account, id, source)
-        if len(found) != 1 or found[0].message.id != id or found[0].final_at:
+        if not await self._is_one(account, id, source):
             return NOT_REPLACED
+        return await self._edit(
+            id,
+            by,
+            lambda message: self._changed(message, new, account),
+            lambda message: [_new_text(message), _as_it_is(message)],
+            rescheduled=bool(new.schedule_at),
+        )
+
+    async def want_receipt(self, account: Account, id: int, wanted: bool, by: Ingress) -> Refused | None:
+        """Have the end of a message told from now on, or not any more. Not for a submit_multi."""
+        if not await self._is_one(account, id):
+            return NOT_REPLACED
+        return await self._edit(
+            id, by, lambda message: _with_receipt(message, wanted), lambda message: [_as_it_is(message)]
+        )
+
+    async def _is_one(self, account: Account, id: int, source: Address | None = None) -> bool:
+        """Whether an id names one message of an account that is not over."""
+        found = await self.find(account, id, source)
+        return len(found) == 1 and found[0].message.id == id and not found[0].final_at
+
+    async def _edit(
+        self,
+        id: int,
+        by: Ingress,
+        edit: Callable[[Message], Message | Refused],
+        writes: Callable[[Message], list[Write]],
+        *,
+        rescheduled: bool = False,
+    ) -> Refused | None:
+        """Change a message that waits; `edit` makes the message it is to be, `writes` what the store needs for it."""
         held = await self._waiting.hold(id)
         if held is None:
             return NOT_REPLACED
         answer: Answer | None = None
         changed: Message | None = None
         try:
-            message = self._changed(held.message, new, account)
+            message = edit(held.message)
             if isinstance(message, Refused):
                 return message
-            place, stays = self._place(held, message, rescheduled=bool(new.schedule_at))
+            place, stays = self._place(held, message, rescheduled=rescheduled)
             answer = await self._store.apply(
                 events=[self._replaced(held, message, by)],
-                writes=[place, *_versions(message)],
+                writes=[place, *writes(message)],
             )
             changed = message if stays else None
         finally:
@@ -291,7 +323,16 @@ class Recall:
         )
 
 
-def _versions(message: Message) -> list[Write]:
+def _with_receipt(message: Message, wanted: bool) -> Message:
+    bits = message.registered_delivery & ~_RECEIPT_BITS
+    return replace(message, registered_delivery=bits | (_RECEIPT_ALWAYS if wanted else 0))
+
+
+def _new_text(message: Message) -> Write:
+    return Write(_NEW_TEXT, {"id": message.id, "payload": message.body}, expect=1)
+
+
+def _as_it_is(message: Message) -> Write:
     row: dict[str, object] = {
         "row_id": message.id,
         "to_schedule_at": message.schedule_at,
@@ -300,10 +341,7 @@ def _versions(message: Message) -> list[Write]:
         "to_sm_default_msg_id": message.sm_default_msg_id,
         "to_segments": message.segments,
     }
-    return [
-        Write(_NEW_TEXT, {"id": message.id, "payload": message.body}, expect=1),
-        Write(_NEW_TIMES, row, expect=1),
-    ]
+    return Write(_NEW_TIMES, row, expect=1)
 
 
 def _is_source(asked: Address, message: Message, account: Account) -> bool:

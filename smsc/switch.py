@@ -1,13 +1,12 @@
 """Where messages for handsets leave: the outlet over the switches that serve them now.
 
-In charge of: finding out who serves the recipient, handing its TPDUs over by whatever way leads there, one after
-another, and saying what became of the message. Not in charge of: the ways themselves (`gsup_door.py`, `sgd_door.py`),
-spelling (`handset_text.py`), registers (`signaling/`), or when to try again (`retry.py`).
+In charge of: finding out who serves the recipient, handing its TPDU over by whatever way leads there, and saying what
+became of it. Not in charge of: the ways themselves (`gsup_door.py`, `sgd_door.py`), spelling (`handset_text.py`), the
+order and memory of parts (`long_messages.py`), registers (`signaling/`), or when to try again (`retry.py`).
 
 Theory. One attempt is: ask who serves the subscriber (memory answers nearly always), choose an address to which a way
-is open, and hand over the parts that are still missing. If the switch says that it does not serve the subscriber,
-memory is wrong: the register is asked afresh, once, and if it names another switch that one gets the parts. Parts that
-arrived are remembered, so that a later attempt does not repeat them; after a restart all are sent again.
+is open, and hand over the TPDU. If the switch says that it does not serve the subscriber, memory is wrong: the register
+is asked afresh, once, and if it names another switch that one gets it. A long message is an attempt for each part.
 
 What a register does not know is not held against the message: only "no such subscriber" is permanent.
 
@@ -17,9 +16,9 @@ Sources: 3GPP TS 23.040 §3.2 (transfer to the handset), §9.2.3.2 (TP-MMS); beh
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -34,6 +33,8 @@ from ..signaling.registers import RegisterUnavailable, Status, SwitchAddress, Wh
 from .causes import GsmCause
 from .handset_settings import HandsetSettings
 from .handset_text import NotExpressible, deliver_tpdus, status_report_tpdu
+from .long_messages import LongMessages
+from .spelling import Piece
 from .text.codings import DefaultAlphabet
 
 __all__ = ["Forwarded", "SwitchOutlet", "Way"]
@@ -43,7 +44,6 @@ _log = structlog.get_logger(__name__)
 _forwarded = counter("switch", "forwarded", "TPDUs handed to switches, by outcome", ("way", "outcome"))
 _open = gauge("switch", "attempts", "Messages under way to handsets")
 
-MOST_PROGRESS = 20_000  #: messages of several parts of which some have arrived
 _NETWORK_TYPE_GSM = 3  # SMPP 3.4 §5.3.2.31
 _GSM_CAUSES: Mapping[ErrorClass, GsmCause] = {
     ErrorClass.ABSENT: GsmCause.ABSENT_SUBSCRIBER_SM,
@@ -86,14 +86,13 @@ class Way(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """One message on its way."""
+    """One TPDU on its way: a message, a status report, or a part of a long message."""
 
     delivery: Delivery
     done: Callable[[Outcome], None]
     who: Who
-    parts: Sequence[bytes] = ()
-    first: int = 0  #: number of the part that `parts` begins with
-    at: int = 0  #: index in `parts` of the one under way
+    tpdu: bytes
+    last: bool = True  #: nothing of the message comes behind it
     imsi: str = ""
     address: SwitchAddress | None = None
     asked_afresh: bool = False
@@ -105,11 +104,13 @@ class SwitchOutlet:
     name = "switch"
     handset = True
     transit = True
+    gone = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="switch-not-connected")
 
     def __init__(
         self,
         settings: HandsetSettings,
         *,
+        long_messages: LongMessages,
         affiliations: Affiliations,
         accounts: Callable[[int], Account | None],
         imsi_of: Callable[[str], Awaitable[str]],
@@ -122,11 +123,12 @@ class SwitchOutlet:
         self._accounts = accounts
         self._imsi_of = imsi_of
         self._load = load
+        self._long = long_messages
+        self._held_back = False  # a long message was refused for want of room
         self._ways: list[Way] = []
         self._wake: Callable[[Outlet], None] | None = None
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._progress: OrderedDict[int, int] = OrderedDict()
         #: Told of each end of an attempt: who, the address tried, what became of it; registers want to know.
         self.on_end: list[Callable[[Who, str, SwitchAddress | None, Forwarded], None]] = []
 
@@ -151,7 +153,8 @@ class SwitchOutlet:
         self._wake = wake
 
     def room(self) -> None:
-        """There is room, or a way is open, again."""
+        """There is room, or a way is open, again: parts of what is under way go first."""
+        self._long.room(self)
         if self._wake is not None:
             self._wake(self)
 
@@ -159,49 +162,102 @@ class SwitchOutlet:
         """See `Outlet`."""
         if self._under_way >= self._settings.window:
             return False
-        recipient = delivery.message.recipient
-        if recipient[:1] != "+":
+        message = delivery.message
+        if message.recipient[:1] != "+":
             done(_failed(ErrorClass.PERMANENT, "no-handset"))
             return True
-        self._under_way += 1
-        _open.set(self._under_way)
-        attempt = _Attempt(delivery, done, Who(msisdn=recipient[1:]))
-        message = delivery.message
-        known = self._affiliations.peek(attempt.who)
-        if known is not None and message.kind != Kind.RECEIPT and known.affiliation.imsi:
-            self._spell(attempt, None)
-            self._found(attempt, known)
-        else:
-            self._begin(self._prepare(attempt), attempt)
+        if message.kind == Kind.RECEIPT:
+            self._take_place()
+            self._begin(self._report(delivery, done), done)
+            return True
+        cut = partial(self._cut, delivery)
+        try:
+            pieces = cut(0)
+        except NotExpressible as reason:
+            done(_failed(ErrorClass.PERMANENT, str(reason)))
+            return True
+        if len(pieces) == 1:
+            return self.carry(delivery, pieces[0], done)
+        if self._long.under_way(self.name) >= self._settings.window:
+            self._held_back = True
+            return False
+        self._long.begin(self, delivery, cut, done)
         return True
+
+    def carry(self, delivery: Delivery, piece: Piece, done: Callable[[Outcome], None]) -> bool:
+        """Hand one TPDU over; see `long_messages.Carrier`."""
+        if self._under_way >= self._settings.window:
+            return False
+        self._take_place()
+        who = Who(msisdn=delivery.message.recipient[1:])
+        self._start(_Attempt(delivery, done, who, piece.body, last=piece.number == piece.total))
+        return True
+
+    def course_over(self) -> None:
+        """A long message ended: another one may begin."""
+        if self._held_back:
+            self._held_back = False
+            self.room()
+
+    def _cut(self, delivery: Delivery, reference: int) -> list[Piece]:
+        """The TPDUs of a message. NotExpressible."""
+        message, more = delivery.message, delivery.more_messages_to_send
+        account = self._accounts(message.account)
+        alphabet = DefaultAlphabet(account.default_alphabet) if account else DefaultAlphabet.GSM7
+        tpdus = deliver_tpdus(message, alphabet, self._zone, more=more, reference=reference)
+        return [
+            Piece(tpdu, message.data_coding, True, number=number, total=len(tpdus))
+            for number, tpdu in enumerate(tpdus, 1)
+        ]
 
     # ----------------------------------------------------------------------------------------------- one attempt
 
-    def _begin(self, work: Awaitable[None], attempt: _Attempt) -> None:
+    def _take_place(self) -> None:
+        self._under_way += 1
+        _open.set(self._under_way)
+
+    def _begin(self, work: Awaitable[None], done: Callable[[Outcome], None]) -> None:
+        """Do what must wait; whatever happens, a place is given back."""
+
+        def failed(reason: str) -> None:
+            self._give_place_back()
+            done(_failed(ErrorClass.SYSTEM, reason))
+
         async def guarded() -> None:
             try:
                 await work
             except (OSError, TimeoutError) as problem:
                 _log.warning("attempt-not-made", problem=str(problem))
-                self._end(attempt, Forwarded(ErrorClass.SYSTEM, "database-away"))
+                failed("database-away")
             except asyncio.CancelledError:
-                self._end(attempt, Forwarded(ErrorClass.SYSTEM, "closing"))
+                failed("closing")
                 raise
 
         task = asyncio.get_running_loop().create_task(guarded(), name="switch attempt")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _prepare(self, attempt: _Attempt) -> None:
-        """What memory alone cannot tell."""
-        message = attempt.delivery.message
-        original: Message | None = None
-        if message.kind == Kind.RECEIPT and message.parent:
-            originals = await self._load([message.parent])
-            original = originals[0] if originals else None
-        self._spell(attempt, original)
-        if attempt.parts:
-            await self._ask(attempt, fresh=False)
+    async def _report(self, delivery: Delivery, done: Callable[[Outcome], None]) -> None:
+        """A receipt is a status report, which tells of the message that it is about."""
+        message = delivery.message
+        originals = await self._load([message.parent]) if message.parent else []
+        original = originals[0] if originals else None
+        more = delivery.more_messages_to_send
+        who = Who(msisdn=message.recipient[1:])
+        try:
+            tpdu = status_report_tpdu(message, original, self._zone, more=more)
+        except NotExpressible as reason:
+            self._end(_Attempt(delivery, done, who, b""), Forwarded(ErrorClass.PERMANENT, str(reason)))
+            return
+        self._start(_Attempt(delivery, done, who, tpdu))
+
+    def _start(self, attempt: _Attempt) -> None:
+        """Memory answers nearly always."""
+        known = self._affiliations.peek(attempt.who)
+        if known is not None and known.affiliation.imsi:
+            self._found(attempt, known)
+        else:
+            self._begin(self._ask(attempt, fresh=False), attempt.done)
 
     async def _ask(self, attempt: _Attempt, *, fresh: bool) -> None:
         try:
@@ -213,25 +269,8 @@ class SwitchOutlet:
             attempt.imsi = await self._imsi_of(attempt.delivery.message.recipient)
         self._found(attempt, found)
 
-    def _spell(self, attempt: _Attempt, original: Message | None) -> None:
-        """Make the TPDUs; none if the attempt is over because they cannot be made."""
-        delivery = attempt.delivery
-        message, more = delivery.message, delivery.more_messages_to_send
-        try:
-            if message.kind == Kind.RECEIPT:
-                attempt.parts = [status_report_tpdu(message, original, self._zone, more=more)]
-                return
-            account = self._accounts(message.account)
-            alphabet = DefaultAlphabet(account.default_alphabet) if account else DefaultAlphabet.GSM7
-            attempt.first = self._progress.get(message.id, 0)
-            attempt.parts = deliver_tpdus(message, alphabet, self._zone, more=more, first=attempt.first)
-        except NotExpressible as reason:
-            self._end(attempt, Forwarded(ErrorClass.PERMANENT, str(reason)))
-
     def _found(self, attempt: _Attempt, found: Found) -> None:
         """The register has spoken."""
-        if not attempt.parts:
-            return
         affiliation = found.affiliation
         imsi = affiliation.imsi or attempt.imsi
         if found.stale and affiliation.status is not Status.ATTACHED:
@@ -263,49 +302,36 @@ class SwitchOutlet:
         self._end(attempt, Forwarded(ErrorClass.SYSTEM, "switch-not-connected", detail={"switches": names}))
 
     def _forward(self, attempt: _Attempt, way: Way, address: SwitchAddress) -> None:
-        last = attempt.at == len(attempt.parts) - 1
-        more = not last or attempt.delivery.more_messages_to_send
+        more = not attempt.last or attempt.delivery.more_messages_to_send
 
         def done(forwarded: Forwarded) -> None:
             _forwarded.labels(way.name, forwarded.error or "delivered").inc()
-            if forwarded.error is None:
-                self._arrived(attempt, way, address)
-            elif forwarded.elsewhere and not attempt.asked_afresh:
+            if forwarded.elsewhere and forwarded.error is not None and not attempt.asked_afresh:
                 attempt.asked_afresh = True
-                self._begin(self._ask(attempt, fresh=True), attempt)
+                self._begin(self._ask(attempt, fresh=True), attempt.done)
             else:
                 self._end(attempt, forwarded)
 
-        way.forward(address, attempt.imsi, attempt.parts[attempt.at], more, done)
-
-    def _arrived(self, attempt: _Attempt, way: Way, address: SwitchAddress) -> None:
-        attempt.at += 1
-        if attempt.at == len(attempt.parts):
-            self._end(attempt, Forwarded())
-            return
-        id = attempt.delivery.message.id
-        self._progress[id] = attempt.first + attempt.at
-        self._progress.move_to_end(id)
-        if len(self._progress) > MOST_PROGRESS:
-            self._progress.popitem(last=False)
-        self._forward(attempt, way, address)
+        way.forward(address, attempt.imsi, attempt.tpdu, more, done)
 
     def _end(self, attempt: _Attempt, forwarded: Forwarded) -> None:
-        attempt.parts = ()
-        self._under_way -= 1
-        _open.set(self._under_way)
-        for told in self.on_end:
-            told(attempt.who, attempt.imsi, attempt.address, forwarded)
+        self._give_place_back()
+        if attempt.last or forwarded.error is not None:
+            for told in self.on_end:
+                told(attempt.who, attempt.imsi, attempt.address, forwarded)
         detail = dict(forwarded.detail)
         if attempt.address is not None:
             detail["switch"] = attempt.address.value
         if forwarded.error is None:
-            self._progress.pop(attempt.delivery.message.id, None)
             attempt.done(Outcome(Result.DELIVERED, detail=detail))
         else:
             attempt.done(_failed(forwarded.error, forwarded.reason, detail))
         if self._under_way == self._settings.window - 1:
             self.room()
+
+    def _give_place_back(self) -> None:
+        self._under_way -= 1
+        _open.set(self._under_way)
 
 
 def _failed(error: ErrorClass, reason: str, detail: Mapping[str, object] | None = None) -> Outcome:

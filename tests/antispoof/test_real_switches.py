@@ -24,6 +24,7 @@ from restante.message import Address
 from restante.signaling import gsup
 from restante.signaling.causes import RpCause
 from restante.signaling.gsup import SmAddress
+from restante.signaling.tpdu import CT_DELETE, Command
 
 pytestmark = pytest.mark.xdist_group("osmocom")
 
@@ -377,3 +378,23 @@ def test_a_spoofed_message_that_is_repeated_is_refused_again(guarded: Guarded) -
         assert old.submit(tpdu)[:3] == (RP_ERROR_DOWN, old.mr, RpCause.TRANSFER_REJECTED)
     back = guarded.handset("MSC-A", CARA)
     assert back.submit(tpdu).type == RP_ACK_DOWN  # it is hers now, and was never stored before
+
+
+def test_nobody_deletes_in_the_name_of_another(guarded: Guarded) -> None:
+    """A command is judged like a message."""
+    network = guarded.network
+    old, bert = guarded.handset("MSC-A", CARA), guarded.handset("MSC-B", BERT)
+    assert old.submit(submit(BERT[1], b"keep me", 71)).type == RP_ACK_DOWN
+    id = network.messages(CARA[1])[0]["id"]
+    bert.refuse(bert.take(), RpCause.MEMORY_CAPACITY_EXCEEDED)
+    eventually(lambda: [e for e in network.events(id) if e["kind"] == "attempt"], "the attempt")
+    new = guarded.handset("MSC-B", CARA)
+    before = guarded.newest(CARA)
+    delete = Command(Address(1, 1, BERT[1]), CT_DELETE, mn=71, mr=72).encode()
+    assert old.submit(delete)[:3] == (RP_ERROR_DOWN, old.mr, RpCause.TRANSFER_REJECTED)
+    found = guarded.evidence(CARA, before)
+    assert (found["verdict"], found["message_id"]) == ("spoofed", None)
+    assert network.ended(id) is None
+    assert new.submit(delete).type == RP_ACK_DOWN
+    assert network.ended(id)["state"] == "deleted"
+    assert bert.memory_available().type == RP_ACK_DOWN

@@ -13,13 +13,22 @@ from collections.abc import Callable, Iterator
 import pytest
 from gsup_switch import GsupSwitch
 from osmo_network import CENTER, Network, osmo_network, read, submit
-from sgs_handset import RP_ACK_DOWN, RP_ERROR_DOWN
+from sgs_handset import RP_ACK_DOWN, RP_ERROR_DOWN, Handset, Rp
 from smpplib_esme import esme
 from waiting import eventually
 
 from restante.message import Address
 from restante.signaling.causes import RpCause, Status
-from restante.signaling.tpdu import CT_ENQUIRY, Command, Deliver, StatusReport, Submit
+from restante.signaling.tpdu import (
+    CT_CANCEL_STATUS_REPORT,
+    CT_DELETE,
+    CT_ENABLE_STATUS_REPORT,
+    CT_ENQUIRY,
+    Command,
+    Deliver,
+    StatusReport,
+    Submit,
+)
 from restante.signaling.user_data import UserData
 
 pytestmark = pytest.mark.xdist_group("osmocom")
@@ -110,6 +119,52 @@ def test_a_handset_that_asked_is_told_what_became_of_its_message(network: Networ
     assert anna.submit(unknown.encode())[:3] == (RP_ERROR_DOWN, anna.mr, RpCause.FACILITY_REJECTED)
 
 
+def test_a_handset_deletes_what_waits_and_changes_its_mind_about_reports(network: Network) -> None:
+    anna, bert = network.handset("MSC-A", ANNA[0]), network.handset("MSC-B", BERT[0])
+    assert (anna.attach(), bert.attach()) == (0, 0)
+
+    def waiting(mr: int, **more: bool) -> str:
+        assert anna.submit(submit(BERT[1], b"wait %d" % mr, mr, **more)).type == RP_ACK_DOWN
+        return str(network.messages(ANNA[1])[0]["id"])
+
+    def command(who: Handset, ct: int, mn: int, srr: bool = False) -> Rp:
+        said = Command(Address(1, 1, BERT[1]), ct, mn=mn, mr=mn + 1, srr=srr)
+        return who.submit(said.encode())
+
+    told = waiting(101, srr=True)
+    bert.refuse(bert.take(), RpCause.MEMORY_CAPACITY_EXCEEDED)  # from now on everything for her waits
+    eventually(lambda: [e for e in network.events(told) if e["kind"] == "attempt"], "the attempt")
+    assert command(bert, CT_DELETE, 101).cause == RpCause.FACILITY_REJECTED  # it is not hers to delete
+    assert command(anna, CT_DELETE, 101).type == RP_ACK_DOWN
+    report = anna.take()
+    assert (read(report).mr, read(report).st, read(report).srq) == (101, Status.DELETED_BY_SENDER, False)
+    anna.acknowledge(report)
+    assert network.ended(told)["state"] == "deleted"
+    assert command(anna, CT_DELETE, 101)[:3] == (RP_ERROR_DOWN, anna.mr, RpCause.FACILITY_REJECTED)
+
+    silent = waiting(111, srr=True)
+    assert command(anna, CT_CANCEL_STATUS_REPORT, 111).type == RP_ACK_DOWN
+    assert (
+        command(anna, CT_DELETE, 111, srr=True).type == RP_ACK_DOWN
+    )  # of the command itself she wants to hear
+    report = anna.take()
+    assert (read(report).mr, read(report).st, read(report).srq) == (112, Status.DELETED_BY_SENDER, True)
+    anna.acknowledge(report)
+    assert network.ended(silent)["state"] == "deleted"
+
+    late = waiting(121)
+    assert command(anna, CT_ENABLE_STATUS_REPORT, 121).type == RP_ACK_DOWN
+    assert bert.memory_available().type == RP_ACK_DOWN
+    data = bert.take()
+    assert read(data).ud.payload == b"wait 121"
+    bert.acknowledge(data)
+    report = anna.take()  # nothing came in between about the second one
+    assert (read(report).mr, read(report).st, read(report).srq) == (121, Status.RECEIVED, False)
+    anna.acknowledge(report)
+    assert network.ended(late)["state"] == "delivered"
+    assert command(anna, 0xE0, 121).cause == RpCause.FACILITY_REJECTED
+
+
 def test_a_full_handset_is_tried_again_when_it_says_that_it_has_room(network: Network) -> None:
     anna, bert = network.handset("MSC-A", ANNA[0]), network.handset("MSC-B", BERT[0])
     assert (anna.attach(), bert.attach()) == (0, 0)
@@ -197,14 +252,31 @@ def test_an_operator_ends_a_connection_and_the_switch_comes_back(network: Networ
     eventually(lambda: network.connected("MSC-B"), "the register behind it")
 
 
-def test_what_was_stored_before_a_restart_is_known_again(network: Network) -> None:
-    anna = network.handset("MSC-A", ANNA[0])
-    assert anna.attach() == 0
+def test_what_was_stored_or_acknowledged_before_a_restart_is_known_again(network: Network) -> None:
+    """A message that is repeated, and a long one of which a part arrived."""
+    anna, bert = network.handset("MSC-A", ANNA[0]), network.handset("MSC-B", BERT[0])
+    assert (anna.attach(), bert.attach()) == (0, 0)
     tpdu = submit("12345", b"crash", 61)
     assert anna.submit(tpdu).type == RP_ACK_DOWN
     before = len(network.messages(ANNA[1]))
+    text = "".join(chr(ord("a") + number % 26) for number in range(400))
+    with esme(network.center.smpp_port, "transmitter", "shop", "wisteria") as shop:
+        to = {"dest_addr_ton": 1, "dest_addr_npi": 1, "destination_addr": BERT[1]}
+        assert shop.ask("submit_sm", source_addr="12345", message_payload=text.encode(), **to).status == 0
+        first = bert.take()
+        bert.acknowledge(first)
+        second = bert.take()  # it came, so the first acknowledgement is on disk
     network.center.kill()
+    bert.acknowledge(second)  # nobody hears it any more
     network.center.start()
-    eventually(lambda: network.connected("MSC-A"), "MSC-A at the center again", 60)
+    for name in network.switches:
+        eventually(lambda name=name: network.connected(name), f"{name} at the center again", 60)
     assert anna.submit(tpdu).type == RP_ACK_DOWN
     assert len(network.messages(ANNA[1])) == before
+    again = bert.take()
+    bert.acknowledge(again)
+    third = bert.take()
+    bert.acknowledge(third)
+    assert read(again).ud == read(second).ud
+    assert "".join(read(one).ud.payload.decode() for one in (first, again, third)) == text
+    assert len({read(one).ud.header[:-1] for one in (first, again, third)}) == 1  # one reference

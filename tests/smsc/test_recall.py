@@ -431,6 +431,27 @@ def test_replacing_on_disk(on_stores: Run) -> None:
     on_stores(test, checks=[a_check()])
 
 
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+def test_a_receipt_is_wanted_no_more_or_again(on_path: Run, place: Place) -> None:
+    async def want(path: Path, id: int, wanted: bool) -> Refused | None:
+        return await path.carried_out(path.recall.want_receipt(path.account("shop"), id, wanted, INGRESS))
+
+    async def test(path: Path) -> None:
+        id = await place(path)
+        row = (await path.queue())[id]
+        for wanted in (False, True, False):
+            assert await want(path, id, wanted) is None
+            (message,) = await path.store.load([id])
+            assert message.registered_delivery == int(wanted)
+        assert (await path.queue())[id] == row
+        assert await cancel(path, id) is None
+        assert await path.finals(id) == [(DELETED, "cancelled")]
+        assert not [text for text in path.receipt_texts() if f"id:{id} " in text]
+        assert await want(path, id, True) == NOT_REPLACED
+
+    on_path(test, checks=[a_check()])
+
+
 def test_a_replaced_message_keeps_its_place_and_its_id(on_stores: Run) -> None:
     async def test(path: Path) -> None:
         away(path)

@@ -19,6 +19,7 @@ from pathlib import Path
 from waiting import eventually
 
 VTY, CTRL, SGS, SMPP = 4254, 4255, 29118, 2775
+ESME, PASSWORD = "restante", "geheim"  #: who may bind at its SMPP port
 SHIM = Path(__file__).with_name("nosctp.c")
 
 CONFIGURATION = """
@@ -42,7 +43,7 @@ network
 msc
  mncc internal
  no assign-tmsi
- sms-over-gsup
+ {sms}
  emergency-call route-to-msisdn 112
 sgs
  local-ip {address}
@@ -51,6 +52,11 @@ sgs
 smpp
  local-tcp-ip {address} {smpp}
  policy closed
+ esme {esme}
+  password {password}
+  default-route
+  alert-notifications
+  dcs-transparent
 hlr
  remote-ip {register[0]}
  remote-port {register[1]}
@@ -84,13 +90,26 @@ def _free_address() -> str:
 class OsmoMsc:
     """One switch."""
 
-    def __init__(self, program: str, gcc: str, folder: Path, name: str, register: tuple[str, int]) -> None:
-        """`register`: address and GSUP port of whom it takes for its HLR; `gcc` builds the preload."""
+    def __init__(
+        self,
+        program: str,
+        gcc: str,
+        folder: Path,
+        name: str,
+        register: tuple[str, int],
+        *,
+        over_gsup: bool = True,
+    ) -> None:
+        """`register`: address and GSUP port of whom it takes for its HLR; `gcc` builds the preload.
+
+        `over_gsup`: messages of handsets go to the register; else to whoever is bound at its SMPP port.
+        """
         self.name = name
         self._program = program
         self._gcc = gcc
         self._folder = folder
         self._register = register
+        self._sms = "sms-over-gsup" if over_gsup else "no sms-over-gsup"
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
         self.sgs_port = SGS
@@ -110,6 +129,9 @@ class OsmoMsc:
                 register=self._register,
                 sgs=SGS,
                 smpp=SMPP,
+                sms=self._sms,
+                esme=ESME,
+                password=PASSWORD,
             )
         )
         with (self._folder / "msc.log").open("ab") as log:

@@ -110,12 +110,13 @@ def osmo_network(
     settings: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     judged: bool = False,
+    over_gsup: bool = True,
     **account: object,
 ) -> Generator[Network]:
     """The network from start to end.
 
     `names` of switches; `settings` and `environ` of the center; `account`: what is special about that of the handsets.
-    `judged`: what it says by GSUP and SMPP is captured, and nothing of it may be malformed.
+    `over_gsup`: as in `OsmoMsc`. `judged`: what it says by GSUP and SMPP is captured; nothing of it may be malformed.
     """
     hlr, msc = component("osmo-hlr", "osmo-hlr"), component("osmo-msc", "osmo-msc")
     gcc = component("gcc", "gcc")
@@ -144,7 +145,7 @@ def osmo_network(
         center.add_route("handsets", prefix="+4477", target="switch")
         network = Network(center, register, ("127.0.0.1", port), {}, {})
         for name in names:
-            switch = OsmoMsc(msc, gcc, folder / name, name, network.gsup)
+            switch = OsmoMsc(msc, gcc, folder / name, name, network.gsup, over_gsup=over_gsup)
             network.switches[name] = switch.start()
             stack.callback(switch.stop)
         for name in names:

@@ -1,6 +1,7 @@
 """Who goes when: handsets one by one, ESMEs by their window, receipts with the bind, and whoever is seen again.
 
 In charge of: behaviour.md 2, and what wakes whom. Single attempts are in `test_delivery.py`.
+Long because each rule of order is a small story of its own.
 """
 
 from __future__ import annotations

@@ -227,6 +227,7 @@ class Center:
             router=self.router,
             screening=self.screening,
             mailbox=self.mailbox,
+            binds=self.binds,
             neighbourhood=self.neighbourhood,
             schedules=self.schedules,
             attempts=config.delivery,
@@ -395,6 +396,7 @@ class Center:
         self._begin(self.registry.watch(), "registry")
         self._begin(Sweep(self.store, self.config.store.retention).run(), "retention")
         self._begin(PathUpkeep(self.store).run(), "upkeep of the path")
+        self._begin(self.path.flags.run(), "pending flags")
         self.boxes.open()
         self._end.push_async_callback(self.boxes.close)
         self._end.push_async_callback(self.screening.close)
@@ -476,6 +478,7 @@ class Center:
             upstream=self.upstream,
             secrets=self.secrets,
             holding=self.path.holding,
+            recall=self.path.recall,
             box=self.boxes.box,
             feed=self.boxes.feed,
             box_live=self.boxes.live,

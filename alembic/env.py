@@ -20,6 +20,7 @@ ROOMS = (
     "restante.smsc.tables",
     "restante.smsc.node_tables",
     "restante.smsc.link_tables",
+    "restante.smsc.flag_tables",
     "restante.registry.tables",
     "restante.access.tables",
     "restante.access.door_tables",

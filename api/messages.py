@@ -1,7 +1,8 @@
 """/messages: sending over HTTP, for accounts with an API key.
 
-In charge of: turning a request into drafts, carrying it out once (Idempotency-Key), and showing what became of one's
-own messages. Not in charge of: taking messages in (`smsc/submission.py`), or the key's memory (`idempotency.py`).
+In charge of: turning a request into drafts, carrying it out once (Idempotency-Key), showing what became of one's own
+messages, cancelling and replacing those that wait. Not in charge of: taking messages in (`smsc/submission.py`), what
+can still be changed (`smsc/recall.py`), or the key's memory (`idempotency.py`).
 
 A request with several recipients is several messages, submitted together so that they share a commit. Each is
 accepted or refused by itself; a request none of whose messages was accepted is a problem. If the outcome of a commit
@@ -12,14 +13,12 @@ rest.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import phonenumbers
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -28,12 +27,23 @@ from ..access.numbers import EgressRules
 from ..message import Address, Ingress, Message
 from ..smsc.normaliser import address_for
 from ..smsc.submission import Accepted, Refused, estimate
-from ..smsc.text import codings, gsm7
+from ..smsc.unanswered import Unanswered
+from ..store.history import MessageView
 from .entrance import EsmeAccount, Identity
 from .groups import group_of
 from .idempotency import Claim, key_of
 from .numbers import MessageId, id_of, normal_of, shown
 from .problems import Problem
+from .recalls import (
+    SUCCESS_OR_FAILURE,
+    TEXT_MAX,
+    Recalled,
+    ReplaceRequest,
+    encoded_for,
+    octets_of,
+    refused_recall,
+    replacement_of,
+)
 from .rooms import doors_of, rooms_of
 from .times import GivenTime, Instant, instant, instant_or_none, ms_of
 
@@ -42,8 +52,6 @@ __all__ = ["router"]
 router = APIRouter(prefix="/messages", tags=["messages"])
 
 RECIPIENTS_MAX = 1000
-TEXT_MAX = 16_000  #: characters
-SUCCESS_OR_FAILURE = 1  #: registered_delivery: a final receipt (SMPP 3.4 §5.2.17)
 
 
 def _recipient(text: str) -> str:
@@ -106,13 +114,6 @@ class SendRequest(_Request):
             raise ValueError("to names a recipient twice")
         return self
 
-    def octets(self) -> bytes:
-        """The octets of `data`. Raises Problem."""
-        try:
-            return base64.b64decode((self.data or "").encode("ascii"), validate=True)
-        except (binascii.Error, UnicodeEncodeError) as error:
-            raise Problem("invalid-request", "data is not base64") from error
-
 
 class SentItem(BaseModel):
     """What became of one recipient."""
@@ -155,13 +156,12 @@ class EstimateView(BaseModel):
 def _content(body: SendRequest, account: Account) -> tuple[bytes, int, int]:
     """Octets, data_coding, esm_class."""
     if body.text is not None:
-        alphabet = codings.DefaultAlphabet(account.default_alphabet)
-        encoded = codings.encode(body.text, default_alphabet=alphabet)
-        octets = encoded.octets
-        if encoded.coding is codings.Coding.GSM7 and alphabet is codings.DefaultAlphabet.GSM7_PACKED:
-            octets = gsm7.pack(octets, pad_cr=True)  # as the account itself would have sent it
-        return octets, encoded.data_coding, 0
-    return body.octets(), body.data_coding if body.data_coding is not None else 4, 0x40 if body.udh else 0
+        return *encoded_for(account, body.text), 0
+    return (
+        octets_of(body.data or ""),
+        body.data_coding if body.data_coding is not None else 4,
+        0x40 if body.udh else 0,
+    )
 
 
 def _draft(body: SendRequest, to: str, content: tuple[bytes, int, int], now: int) -> Message:
@@ -195,6 +195,7 @@ async def send_messages(
     request: Request,
     who: EsmeAccount,
     body: SendRequest,
+    background: BackgroundTasks,
     idempotency_key: Annotated[
         str | None, Header(description="required; repeat it when you repeat a request")
     ] = None,
@@ -211,8 +212,20 @@ async def send_messages(
             return JSONResponse(claim.answer, status_code=202, headers={"Idempotency-Replayed": "true"})
         mark = mark_of(account.number, key)
         sent: Mapping[str, int] = await keys.sent(claim, mark) if claim.recovering else {}
-        answers = await _submit(request, who, body, content, mark, sent)
-        return await _answer(request, claim, body, answers, mark)
+        unanswered = rooms_of(request).submission.unanswered()
+        try:
+            answers = await _submit(request, who, body, content, mark, sent, unanswered)
+            answer = await _answer(request, claim, body, answers, mark)
+        except BaseException:
+            unanswered.answered()
+            raise
+        background.add_task(_answered, unanswered)
+        return answer
+
+
+async def _answered(unanswered: Unanswered) -> None:
+    """The answer has left: delivery begins. On the loop: anything but a coroutine would run in a thread."""
+    unanswered.answered()
 
 
 async def _submit(
@@ -222,6 +235,7 @@ async def _submit(
     content: tuple[bytes, int, int],
     mark: str,
     sent: Mapping[str, int],
+    unanswered: Unanswered,
 ) -> list[tuple[Accepted | Refused, int]]:
     """Submit to everybody who has not been sent to; what came of it, with the segments."""
     rooms, account = rooms_of(request), who.account
@@ -240,7 +254,9 @@ async def _submit(
     async def one(to: str) -> tuple[Accepted | Refused, int]:
         draft = _draft(body, to, content, now)
         known = sent.get(to)
-        answer = Accepted(known) if known else await rooms.submission.send(draft, account, ingress)
+        answer = (
+            Accepted(known) if known else await rooms.submission.send(draft, account, ingress, unanswered)
+        )
         return answer, draft.segments
 
     return await asyncio.gather(*(one(to) for to in body.to))
@@ -325,13 +341,19 @@ class OwnMessageView(BaseModel):
     finished_at: Instant | None
 
 
-@router.get("/{id}", response_model=OwnMessageView)
-async def read_own_message(request: Request, who: EsmeAccount, id: MessageId) -> OwnMessageView:
-    """What became of a message that this account sent. Another's is as unknown as one that never was."""
+async def _own(request: Request, who: Identity, id: str) -> MessageView:
+    """A message of the account itself. Raises Problem."""
     view = await rooms_of(request).history.message(id_of(id))
     assert who.account is not None
     if view is None or view.message.account != who.account.number or view.message.is_system:
         raise Problem("not-found")
+    return view
+
+
+@router.get("/{id}", response_model=OwnMessageView)
+async def read_own_message(request: Request, who: EsmeAccount, id: MessageId) -> OwnMessageView:
+    """What became of a message that this account sent. Another's is as unknown as one that never was."""
+    view = await _own(request, who, id)
     message = view.message
     return OwnMessageView(
         id=id,
@@ -347,3 +369,46 @@ async def read_own_message(request: Request, who: EsmeAccount, id: MessageId) ->
         expires_at=instant(message.expires_at),
         finished_at=instant_or_none(view.final_at),
     )
+
+
+# ------------------------------------------------------------------------------------------------- while it waits
+
+
+@router.post("/{id}:cancel", response_model=Recalled)
+async def cancel_own_message(request: Request, who: EsmeAccount, id: MessageId) -> Recalled:
+    """Cancel a message that waits, or all that wait under the id of a submit_multi.
+
+    It ends as deleted, with the receipt that was asked for.
+    """
+    recall, account, number = rooms_of(request).recall, who.account, id_of(id)
+    assert account is not None
+    if not await recall.find(account, number):
+        raise Problem("not-found")
+    refused = await recall.cancel(account, number, _by(who))
+    if refused is not None:
+        raise refused_recall(refused)
+    return Recalled(id=id)
+
+
+@router.post("/{id}:replace", response_model=Recalled)
+async def replace_own_message(
+    request: Request, who: EsmeAccount, id: MessageId, body: ReplaceRequest
+) -> Recalled:
+    """Give a message that waits another text, and perhaps other times. It keeps its id."""
+    view = await _own(request, who, id)
+    rooms, account = rooms_of(request), who.account
+    assert account is not None
+    new = replacement_of(body, view.message, account, rooms.store.clock.now_ms())
+    refused = await rooms.recall.replace(account, view.message.id, new, _by(who))
+    if refused is not None:
+        raise refused_recall(refused)
+    return Recalled(id=id)
+
+
+def _by(who: Identity) -> Ingress:
+    account = who.account
+    assert account is not None
+    return Ingress(
+        door="http", account=account.number, role=account.role, name=who.key, peer=who.peer,
+        authenticated="api-key",
+    )  # fmt: skip

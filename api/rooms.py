@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..smsc.delivery import Delivery
     from ..smsc.holding import Holding
     from ..smsc.links import Link, LinkModel
+    from ..smsc.recall import Recall
     from ..smsc.routing import Route, RouteModel, Router
     from ..smsc.schedules import ScheduleModel, Schedules
     from ..smsc.submission import Submission
@@ -90,6 +91,7 @@ class Rooms:
     upstream: Upstream  #: links to other centers
     secrets: Secrets  #: sealed
     holding: Holding  #: parked messages
+    recall: Recall  #: messages that wait
     box: Box
     feed: Feed  #: of the mailbox
     box_live: Live  #: tells watchers that a box moved

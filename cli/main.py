@@ -23,6 +23,7 @@ from . import (
     link,
     location,
     mailbox,
+    message,
     range,
     route,
     schedule,
@@ -69,6 +70,7 @@ app.command("init")(init.init)
 app.command("send")(send.send)
 app.command("trace")(trace.trace)
 app.command("top")(top.top)
+app.add_typer(message.app, name="message")
 app.add_typer(esme.app, name="esme")
 app.add_typer(link.app, name="link")
 app.add_typer(route.app, name="route")

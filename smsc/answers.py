@@ -37,6 +37,7 @@ class Refused:
     id: int = 0  #: transaction mode: stored under this id, but not delivered; 0: nothing was stored
     failure_reason: int | None = None  #: delivery_failure_reason for the peer (SMPP 3.4 §5.3.2.33)
     network_error: bytes = b""  #: network_error_code for the peer (SMPP 3.4 §5.3.2.31)
+    flagged: bool = False  #: the delivery pending flag is set, dpf_result (SMPP 3.4 §5.3.2.28)
 
 
 SUSPENDED = Refused(Status.ESME_RSUBMITFAIL, "account-suspended", "account is suspended")
@@ -77,7 +78,7 @@ _FAILURE_REASON = {
 }
 
 
-def undelivered(id: int, failure: Outcome | None) -> Refused:
+def undelivered(id: int, failure: Outcome | None, *, flagged: bool = False) -> Refused:
     """How transaction mode tells of an end that is no delivery."""
     error = failure.error if failure is not None else None
     return Refused(
@@ -87,4 +88,5 @@ def undelivered(id: int, failure: Outcome | None) -> Refused:
         id=id,
         failure_reason=_FAILURE_REASON.get(error, 0) if error is not None else 2,
         network_error=failure.network_error if failure is not None else b"",
+        flagged=flagged,
     )

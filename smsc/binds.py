@@ -31,7 +31,7 @@ from .smpp import tlv
 from .smpp.codec import Pdu
 from .smpp.command_status import CommandStatus as Status
 from .smpp.command_status import status_name
-from .smpp.pdu import DeliverSm
+from .smpp.pdu import AlertNotification, DeliverSm
 from .spelling import Piece, TooManyParts, passes, spell
 
 __all__ = ["Bind", "Binds", "BoundOutlet", "Handover"]
@@ -89,6 +89,10 @@ class Bind(Protocol):
 
     def flush(self) -> None:
         """Write what the session has to say, in one write."""
+        ...
+
+    def notify(self, pdu: AlertNotification) -> bool:
+        """Write a PDU that has no response; False if it cannot be said now."""
         ...
 
     def unbind(self, reason: str) -> None:

@@ -45,6 +45,7 @@ from .smpp.events import (
 )
 from .smpp.pdu import (
     RESPONSE_OF,
+    AlertNotification,
     DataSm,
     DataSmResp,
     SmeAddress,
@@ -222,7 +223,9 @@ class Connection(asyncio.Protocol):
         account, ingress = self._account(), self._ingress
         if draft.tlvs:
             ingress = self._listener.identity.settle(draft, account, ingress)
-        self._listener.submission.submit(draft, account, ingress, partial(self._answered, pdu))
+        replace = isinstance(pdu, SubmitSm) and bool(pdu.replace_if_present_flag)
+        answered = partial(self._answered, pdu)
+        self._listener.submission.submit(draft, account, ingress, answered, replace=replace)
 
     def _submit_multi(self, pdu: SubmitMulti) -> None:
         try:
@@ -235,7 +238,8 @@ class Connection(asyncio.Protocol):
             for draft in drafts:  # they are spelled alike, so the last one speaks for all
                 ingress = self._listener.identity.settle(draft, account, self.ingress)
         answered = partial(self._answered_multi, pdu)
-        self._listener.submission.submit_many(drafts, account, ingress, answered)
+        replace = bool(pdu.replace_if_present_flag)
+        self._listener.submission.submit_many(drafts, account, ingress, answered, replace=replace)
 
     def _answered_multi(self, pdu: SubmitMulti, id: int, answers: list[Accepted | NotTaken]) -> None:
         """The intake has spoken about every destination: the refused ones are named, each with its status."""
@@ -400,6 +404,18 @@ class Connection(asyncio.Protocol):
         if self._large > _WRITE_HIGH:  # long texts: let the transport say when it has enough of them
             self.flush()
 
+    def notify(self, pdu: AlertNotification) -> bool:
+        """See `pending_flags.Receiver`."""
+        if self._blocked_since is not None or self._transport is None or self._transport.is_closing():
+            return False
+        try:
+            self._session.send_request(pdu, self._listener.now())
+        except (EncodeError, NotAllowed) as error:
+            _log.warning("not-sendable", peer=self.peer, error=str(error))
+            return False
+        self.flush()
+        return True
+
     def flush(self) -> None:
         """Write what the session has to say, in one write."""
         if self._transport is None or self._transport.is_closing():
@@ -468,4 +484,6 @@ def _failure(pdu: SubmitSm | DataSm, answer: NotTaken, reason: int) -> Pdu:
     response.add_tlv(tlv.Tag.delivery_failure_reason, reason)
     if answer.network_error:
         response.add_tlv(tlv.Tag.network_error_code, answer.network_error)
+    if isinstance(pdu, DataSm) and answer.flagged:
+        response.add_tlv(tlv.Tag.dpf_result, 1)
     return response

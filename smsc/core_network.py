@@ -98,6 +98,7 @@ class CoreNetwork:
                 intake=self.intake,
                 number_of=self.number_of,
                 spoke=delivery.spoke,
+                present=delivery.present,
                 wake=delivery.wake,
                 room=outlet.room,
             )

@@ -167,6 +167,10 @@ class Delivery:
         """Call `hook` with a recipient who was seen again: by `wake`, or by a success after failures."""
         self._seen_hooks.append(hook)
 
+    def on_arrived(self, hook: Callable[[str], None]) -> None:
+        """Call `hook` with a recipient who was silent and whose own outlet, an ESME's binds, came back."""
+        self._pump.arrived_with(hook)
+
     def _seen(self, recipient: str) -> None:
         for hook in self._seen_hooks:
             hook(recipient)
@@ -188,17 +192,26 @@ class Delivery:
         self._seen(recipient)
         self._crossing.woken(recipient)
 
+    def present(self, number: str) -> None:
+        """A handset is there, and that is all that is known: one whose memory was full waits for its room."""
+        if not self._is_full(number):
+            self.wake(number)
+
+    def _is_full(self, number: str) -> bool:
+        silence = self._recipients.silence(number)
+        return silence is not None and silence.cause == ErrorClass.MEMORY_FULL
+
     def spoke(self, number: str) -> None:
         """A handset sent something through a switch: if it was silent, it is seen again."""
         if self._recipients.is_silent(number):
-            self.wake(number)
+            self.present(number)
         else:
             self._crossing.spoke(number)
 
     def spoke_elsewhere(self, number: str) -> None:
         """The same, at another node."""
         if self._recipients.is_silent(number):
-            self.wake(number)
+            self.present(number)
 
     def outlet_ready(self, outlet: Outlet) -> None:
         """An outlet has room, or is reachable, again (`Outlet.wake_with`)."""

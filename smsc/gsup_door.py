@@ -70,16 +70,19 @@ class GsupDoor:
         intake: HandsetIntake,
         number_of: Callable[[str], Awaitable[str]],
         spoke: Callable[[str], None],
+        present: Callable[[str], None],
         wake: Callable[[str], None],
         room: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`spoke(number)`: it was heard of; `wake(number)`: it can be tried again; `room`: a way is open."""
+        """`spoke(number)`: it was heard of; `present(number)`: it is there again; `wake(number)`: it has memory again;
+        `room`: a way is open."""
         self._settings = settings
         self._handsets = handsets
         self._intake = intake
         self._number_of = number_of
         self._spoke = spoke
+        self._present = present
         self._wake = wake
         self._room = room
         self._monotonic = monotonic
@@ -158,18 +161,21 @@ class GsupDoor:
         if not budget.take(self._monotonic()) or len(self._work) >= MOST_UNANSWERED:
             _alerts.labels("too-many").inc()
             return
-        task = asyncio.get_running_loop().create_task(self._alert(request.imsi), name="gsup alert")
+        task = asyncio.get_running_loop().create_task(self._alert(request), name="gsup alert")
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
-    async def _alert(self, imsi: str) -> None:
+    async def _alert(self, request: Gsup) -> None:
+        imsi = request.imsi
         try:
             digits = await self._number_of(imsi) if imsi else ""
         except (OSError, TimeoutError) as problem:
             _log.warning("alert-not-understood", problem=str(problem))
             digits = ""
         _alerts.labels("woken" if digits else "unknown").inc()
-        if digits:
+        if digits and request.alert_reason == gsup.AlertReason.PRESENT:
+            self._present("+" + digits)
+        elif digits:
             self._wake("+" + digits)
 
     def _seen(self, affiliation: Affiliation) -> None:

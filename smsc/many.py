@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..outlet import Write
 from ..store.store import Answer, Change
 from .answers import Accepted, Refused
 
@@ -30,8 +31,9 @@ class Many:
     done: Callable[
         [list[Accepted | Refused]], None
     ]  #: called once, with an answer for each destination in order
+    writes: Callable[[], tuple[Write, ...]] = tuple  #: of the whole; asked when all is decided
     _answers: dict[int, Accepted | Refused] = field(default_factory=dict[int, "Accepted | Refused"])
-    _changes: list[Change] = field(default_factory=list[Change])
+    _changes: list[tuple[Change, Change | None]] = field(default_factory=list[tuple[Change, "Change | None"]])
     _closed: bool = False
 
     def answered(self, index: int, answer: Accepted | Refused) -> None:
@@ -42,25 +44,38 @@ class Many:
         else:
             self._close_if_decided()
 
-    def keep(self, change: Change) -> None:
-        """One destination is accepted, if the store agrees."""
-        self._changes.append(change)
+    def keep(self, change: Change, instead: Change | None = None) -> None:
+        """One destination is accepted, if the store agrees; `instead` is put if it does not because of a conflict."""
+        self._changes.append((change, instead))
         self._close_if_decided()
 
     def _close_if_decided(self) -> None:
         if self._closed or not self._changes or len(self._answers) + len(self._changes) < self.size:
             return
         self._closed = True
-        changes = self._changes
+        self._put([change for change, _ in self._changes], self._stored)
+
+    def _put(self, changes: list[Change], done: Callable[[list[Change], Answer], None]) -> None:
         self.put(
             Change(
-                done=partial(_tell, changes),
+                done=partial(done, changes),
                 messages=tuple(message for change in changes for message in change.messages),
                 reasons=tuple(reason for change in changes for reason in change.reasons),
                 due_at=tuple(due_at for change in changes for due_at in change.due_at),
                 events=tuple(event for change in changes for event in change.events),
+                writes=(*self.writes(), *(write for change in changes for write in change.writes)),
             )
         )
+
+    def _stored(self, changes: list[Change], answer: Answer) -> None:
+        """The store has spoken: a conflict may be about something that is given up for the second time."""
+        if answer is Answer.CONFLICT and any(instead is not None for _, instead in self._changes):
+            for change, instead in self._changes:
+                if instead is not None:
+                    change.done(answer)
+            self._put([instead or change for change, instead in self._changes], _tell)
+        else:
+            _tell(changes, answer)
 
 
 def _tell(changes: list[Change], answer: Answer) -> None:

@@ -1,6 +1,7 @@
-"""The marks of what handsets submitted, in the store's table of answers already given.
+"""The marks of what was submitted, in the store's table of answers already given.
 
-In charge of: the statements. Not in charge of: the table (`store/tables.py`), or what a mark is (`repeats.py`).
+In charge of: the statements. Not in charge of: the table (`store/tables.py`), or what a mark is (`repeats.py`,
+`duplicates.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def _mark_submit() -> Sql:
     new = upsert(idempotency).values({name: bindparam(name) for name in columns})
     other = and_(idempotency.c.digest != new.excluded.digest, bindparam("replaces", type_=Integer) == 1)
     return Sql(
-        "handsets: mark a submit, unless it is stored already",
+        "marks: mark a submit, unless it is stored already",
         new.on_conflict_do_update(
             index_elements=[idempotency.c.account, idempotency.c.key],
             set_={name: new.excluded[name] for name in ("digest", "answer", "expires_at")},
@@ -32,8 +33,8 @@ def _mark_submit() -> Sql:
 MARK_SUBMIT = _mark_submit()
 
 READ_MARK = Query(
-    "handsets: the mark of a submit",
-    select(idempotency.c.digest).where(
+    "marks: the mark of a submit",
+    select(idempotency.c.digest, idempotency.c.answer, idempotency.c.expires_at).where(
         idempotency.c.account == bindparam("of_account"), idempotency.c.key == bindparam("of_key")
     ),
 )

@@ -29,6 +29,7 @@ from .causes import receipt_error
 from .crossing import Crossing
 from .desk import Desk
 from .lanes import NEVER, Lane, Task
+from .pending_flags import flag_write, sets_flag
 from .pump import Pump
 from .receipts import Receipts
 from .recipients import Recipients
@@ -240,9 +241,12 @@ class Outcomes:
         else:
             task.notes += (self._failure(task, outcome, now),)
             reason = outcome.reason or str(error)
+            flagged = sets_flag(message, outcome.error)
+            writes = self._silent(lane, task, outcome, now, next_try=0) if flagged else ()
             self._recording.end(
-                lane, task, MessageState.UNDELIVERABLE, reason=reason, error=error, outcome=outcome
-            )
+                lane, task, MessageState.UNDELIVERABLE, reason=reason, error=error, outcome=outcome,
+                writes=writes,
+            )  # fmt: skip
 
     def _later(self, lane: Lane, task: Task, outcome: Outcome, now: int, due_at: int, reason: str) -> None:
         """Tried again by the clock, or when the recipient is seen."""
@@ -302,13 +306,16 @@ class Outcomes:
     def _silent(
         self, lane: Lane, task: Task, failure: Outcome, at: int, *, next_try: int
     ) -> tuple[Write, ...]:
-        """Remember that a recipient was not reached."""
+        """Remember that a recipient was not reached, and who wants to hear of its return."""
         if failure.error is None or task.lead is None or task.reason in UNNOTICED:
             return ()
-        return self._recipients.failed(
+        writes = self._recipients.failed(
             task.message.recipient, failure.error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
             handset=bool(lane.handset) or task.lead.outlet.transit,
         )  # fmt: skip
+        if sets_flag(task.message, failure.error):
+            writes += (flag_write(task.message, at),)
+        return writes
 
 
 def _retry_reason(task: Task) -> str:

@@ -13,15 +13,18 @@ from ..outlet import Outlet
 from ..store.engine import Engine
 from ..store.failpoints import Failpoint
 from ..store.history import History
+from .binds import Binds
 from .delivery import Delivery
 from .delivery_settings import DeliverySettings
 from .handset_commands import HandsetCommands
 from .holding import Holding
 from .limits import Throttles
 from .neighbourhood import Neighbourhood
+from .pending_flags import PendingFlags
 from .recall import Recall
 from .receipts import Receipts
 from .recipients import Recipients
+from .replacing import Replacing
 from .routing import Router
 from .schedules import Schedules
 from .screening import Screening
@@ -44,6 +47,7 @@ class MessagePath:
         router: Router,
         screening: Screening,
         mailbox: Outlet,
+        binds: Binds,
         neighbourhood: Neighbourhood,
         schedules: Schedules,
         attempts: DeliverySettings,
@@ -51,7 +55,7 @@ class MessagePath:
         random: Callable[[], float],
         failpoint: Failpoint,
     ) -> None:
-        """`accounts`: by number."""
+        """`accounts`: by number. Long because it makes each part once."""
         self.receipts = Receipts(
             accounts=accounts,
             next_id=store.next_id,
@@ -92,5 +96,14 @@ class MessagePath:
             router=router,
             delivery=self.delivery,
             throttles=throttles,
+            replacing=Replacing(
+                store=store, delivery=self.delivery, receipts=self.receipts, waiting=self.waiting
+            ),
             settings=intake,
         )
+        self.flags = PendingFlags(
+            store, accounts=lambda: {bind.account.number for bind in binds}, binds=binds.of
+        )
+        binds.on_change.append(self.flags.bound)
+        self.delivery.on_seen(self.flags.seen)
+        self.delivery.on_arrived(self.flags.seen)

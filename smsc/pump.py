@@ -10,7 +10,7 @@ next one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,10 +117,15 @@ class Pump:
         self._counted_at = 0
         self._wanted: dict[str, None] = {}  # recipients seen again, in that order
         self._back: dict[str, _Return] = {}  # outlets that came back
+        self._arrived: Callable[[str], None] = lambda recipient: None
         self._more: set[str] = set()  # recipients of whom one claim did not take all
         self._reconciled_at = 0
         self._reconciled_to = 0
         self._explained = False
+
+    def arrived_with(self, hook: Callable[[str], None]) -> None:
+        """Call `hook` with a recipient whose own outlet, an ESME's binds, came back."""
+        self._arrived = hook
 
     def want(self, recipient: str) -> None:
         """A recipient was seen: claim what waits for it."""
@@ -139,7 +144,8 @@ class Pump:
         return True
 
     def came_back(self, outlet: Outlet) -> None:
-        """An outlet is reachable again: wake who waits behind it, as many at a time as can be taken up."""
+        """An outlet is reachable again: wake who waits behind it, as many at a time as can be taken up. If it does not
+        lead on to others, they are there."""
         self._back[outlet.name] = _Return(outlet, self._store.clock.now_ms())
 
     async def turn(self) -> bool:
@@ -173,6 +179,8 @@ class Pump:
         for _, number in page:
             self._wanted[number] = None
             self._worker.rouse(number)
+            if not back.outlet.transit:
+                self._arrived(number)
         if self._back.get(name) is not back:
             return  # it came back once more meanwhile: from the beginning
         del self._back[name]

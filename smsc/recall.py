@@ -88,9 +88,16 @@ _NEW_TIMES = Sql(
         expires_at=bindparam("to_expires_at", type_=BigInteger),
         registered_delivery=bindparam("to_registered_delivery", type_=SmallInteger),
         sm_default_msg_id=bindparam("to_sm_default_msg_id", type_=SmallInteger),
+        data_coding=bindparam("to_data_coding", type_=SmallInteger),
         segments=bindparam("to_segments", type_=SmallInteger),
     ),
 )
+
+
+#: What a replacement may change apart from the text.
+_CHANGEABLE = (
+    "schedule_at", "expires_at", "registered_delivery", "sm_default_msg_id", "data_coding", "segments",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,7 @@ class Replacement:
     sm_default_msg_id: int = 0
     schedule_at: int = 0
     expires_at: int = 0
+    data_coding: int | None = None  #: None: as before; replace_sm cannot say it
 
 
 class Recall:
@@ -179,10 +187,11 @@ class Recall:
         """None if one of them at least was cancelled."""
         if not ids:
             return NOT_CANCELLED
-        answers = await asyncio.gather(*(self._cancel_one(id, by) for id in ids))
+        answers = await asyncio.gather(*(self.cancel_row(id, by) for id in ids))
         return None if None in answers else answers[0]
 
-    async def _cancel_one(self, id: int, by: Ingress) -> Refused | None:
+    async def cancel_row(self, id: int, by: Ingress, writes: tuple[Write, ...] = ()) -> Refused | None:
+        """Cancel one message for whoever may: its account or an operator. `writes` ride in the transaction."""
         held = await self._waiting.hold(id)
         if held is None:
             return NOT_CANCELLED
@@ -190,7 +199,9 @@ class Recall:
         receipts: tuple[Message, ...] = ()
         try:
             final, receipts = self.ending(held, "cancelled", by)
-            answer = await self._store.apply(messages=receipts, events=final, writes=[held.take_out()])
+            answer = await self._store.apply(
+                messages=receipts, events=final, writes=[held.take_out(), *writes]
+            )
         finally:
             self._waiting.done(held, answer)
         if answer is not Answer.STORED:
@@ -213,9 +224,17 @@ class Recall:
     # ------------------------------------------------------------------------------------------------ replacing
 
     async def replace(
-        self, account: Account, id: int, new: Replacement, by: Ingress, *, source: Address | None = None
+        self,
+        account: Account,
+        id: int,
+        new: Replacement,
+        by: Ingress,
+        *,
+        source: Address | None = None,
+        writes: tuple[Write, ...] = (),
     ) -> Refused | None:
-        """Give a message another text, and perhaps other times. Not for a submit_multi, whose id names many."""
+        """Give a message another text, and perhaps other times. Not for a submit_multi, whose id names many. `writes`
+        ride in the transaction."""
         if len(new.body) > MAX_BODY:
             return TOO_LONG
         if not await self._is_one(account, id, source):
@@ -224,7 +243,7 @@ class Recall:
             id,
             by,
             lambda message: self._changed(message, new, account),
-            lambda message: [_new_text(message), _as_it_is(message)],
+            lambda message: [_new_text(message), _as_it_is(message), *writes],
             rescheduled=bool(new.schedule_at),
         )
 
@@ -281,6 +300,7 @@ class Recall:
             body=new.body,
             registered_delivery=message.registered_delivery if receipt is None else receipt,
             sm_default_msg_id=new.sm_default_msg_id,
+            data_coding=message.data_coding if new.data_coding is None else new.data_coding,
             schedule_at=new.schedule_at or message.schedule_at,
             expires_at=new.expires_at or message.expires_at,
         )
@@ -307,9 +327,7 @@ class Recall:
         """What was before, apart from the text, which is kept as a version."""
         old = held.message
         before = {
-            name: getattr(old, name)
-            for name in ("schedule_at", "expires_at", "registered_delivery", "sm_default_msg_id", "segments")
-            if getattr(old, name) != getattr(message, name)
+            name: getattr(old, name) for name in _CHANGEABLE if getattr(old, name) != getattr(message, name)
         }
         return Event(
             message.id,
@@ -339,6 +357,7 @@ def _as_it_is(message: Message) -> Write:
         "to_expires_at": message.expires_at,
         "to_registered_delivery": message.registered_delivery,
         "to_sm_default_msg_id": message.sm_default_msg_id,
+        "to_data_coding": message.data_coding,
         "to_segments": message.segments,
     }
     return Write(_NEW_TIMES, row, expect=1)

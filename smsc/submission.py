@@ -10,6 +10,8 @@ nothing is delivered before its answer left (behaviour.md 3, 4, 6).
 
 Transaction mode (esm_class 2) is answered with the outcome of its one attempt; if that takes longer than
 `transaction_wait_s`, with the id alone, because the message is on disk and a receipt may still tell (behaviour.md 5).
+
+Long because the order of all tests stands in one place.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -48,16 +51,20 @@ from .answers import (
     undelivered,
 )
 from .delivery import Delivery
+from .duplicates import Duplicate, Duplicates
 from .limits import Throttles
 from .many import Many
 from .normaliser import Normalisers, address_for
 from .parts import find_place
+from .pending_flags import sets_flag
 from .permits import default_source
 from .receipts import SYSTEM_INGRESS
+from .replacing import Replacing
 from .routing import Router
 from .screening import Finding, Screening, evidence_events, heard, held_event, marks_of
 from .smpp.command_status import CommandStatus as Status
 from .text import codings, segments
+from .unanswered import Unanswered
 from .validity import set_times
 
 __all__ = [
@@ -114,6 +121,20 @@ _TRIED_AT_ONCE = (QueueReason.NEW, QueueReason.DIVERTED, QueueReason.WITHHELD)
 Done = Callable[[Accepted | Refused], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a door wants of a message besides storing it."""
+
+    writes: tuple[Write, ...] = ()  #: ride in its transaction
+    mark: Duplicate | None = None  #: by which it is known when it comes again
+    replace: bool = False  #: it takes the place of one that waits
+    many: Many | None = None  #: of which it is one destination
+    unanswered: Unanswered | None = None  #: the door itself says when its answer has left
+
+
+_PLAIN = _Wish()
+
+
 class Submission:
     """The intake of one node. Lives on the event loop."""
 
@@ -125,6 +146,7 @@ class Submission:
         router: Router,
         delivery: Delivery,
         throttles: Throttles,
+        replacing: Replacing,
         settings: SubmissionSettings | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -136,6 +158,8 @@ class Submission:
         self._router = router
         self._delivery = delivery
         self._throttles = throttles
+        self._replacing = replacing
+        self._duplicates = Duplicates(store)
         self._normalisers = Normalisers()
         self._refuse_unroutable = settings.refuse_unroutable
         self._transaction_wait_s = settings.transaction_wait_s
@@ -149,19 +173,38 @@ class Submission:
     # ------------------------------------------------------------------------------------------------ the doors
 
     def submit(
-        self, draft: Message, account: Account, ingress: Ingress, done: Done, writes: tuple[Write, ...] = ()
+        self,
+        draft: Message,
+        account: Account,
+        ingress: Ingress,
+        done: Done,
+        writes: tuple[Write, ...] = (),
+        *,
+        replace: bool = False,
+        unanswered: Unanswered | None = None,
     ) -> None:
         """Take a draft in. `done` is called once, on the loop; a refusal may come before this returns.
 
         The door has filled in what the peer said: addresses, body, fields, `schedule_at` and `expires_at` (0: not
-        given) already as UTC epoch milliseconds. `writes` ride in the transaction that stores the message.
+        given) already as UTC epoch milliseconds. `writes` ride in the transaction that stores the message. `replace`:
+        it takes the place of the newest one that waits and looks alike. `unanswered`: keeps it back from delivery.
         """
         refusal = self._complete(draft, account, ingress)
         if refusal is not None:
             self._answer(done, ingress, refusal)
             return
+        wish = _PLAIN
+        mark = self._duplicates.mark(draft, account)
+        if mark is not None:
+            first = self._duplicates.known(mark)
+            if first:
+                self._answer(done, ingress, Accepted(first))
+                return
+            done = partial(self._duplicates.answered, mark, done)
+        if writes or mark is not None or replace or unanswered is not None:
+            wish = _Wish(writes, mark, replace, unanswered=unanswered)
         self._screening.examine(
-            draft, ingress, Stage.SUBMIT, partial(self._screened, draft, ingress, done, writes)
+            draft, ingress, Stage.SUBMIT, partial(self._screened, draft, ingress, done, wish)
         )
 
     def submit_many(
@@ -170,6 +213,8 @@ class Submission:
         account: Account,
         ingress: Ingress,
         done: Callable[[int, list[Accepted | Refused]], None],
+        *,
+        replace: bool = False,
     ) -> None:
         """Take one text for many destinations in: what is accepted is stored together (behaviour.md 7).
 
@@ -180,8 +225,20 @@ class Submission:
         except StoreClosed:
             done(0, [FAILED] * len(drafts))
             return
-        put = partial(self._put_many, ingress)
-        many = Many(public_id, len(drafts), put, partial(done, public_id))
+
+        def ended(answers: list[Accepted | Refused]) -> None:
+            mark = self._duplicates.mark_of_many(drafts, account)
+            if mark is None:
+                done(public_id, answers)
+            else:
+                self._duplicates.answered_many(mark, done, public_id, answers)
+
+        def writes() -> tuple[Write, ...]:
+            mark = self._duplicates.mark_of_many(drafts, account)
+            return () if mark is None else (self._duplicates.write(mark, public_id),)
+
+        many = Many(public_id, len(drafts), self._put_many, ended, writes)
+        wish = _Wish(replace=replace, many=many)
         for index, draft in enumerate(drafts):
             answered = partial(many.answered, index)
             refusal = self._complete(draft, account, ingress, continuing=index > 0)
@@ -189,16 +246,22 @@ class Submission:
                 self._answer(answered, ingress, refusal)
                 continue
             draft.parent = public_id
-            screened = partial(self._screened, draft, ingress, answered, (), many=many)
+            screened = partial(self._screened, draft, ingress, answered, wish)
             self._screening.examine(draft, ingress, Stage.SUBMIT, screened)
 
-    def _put_many(self, ingress: Ingress, change: Change) -> None:
+    def _put_many(self, change: Change) -> None:
         try:
             self._store.put(change)
         except StoreClosed:
             change.done(Answer.FAILED)
 
-    async def send(self, draft: Message, account: Account, ingress: Ingress) -> Accepted | Refused:
+    def unanswered(self) -> Unanswered:
+        """For a request whose answer does not leave with the commit."""
+        return Unanswered(self._delivery.admit)
+
+    async def send(
+        self, draft: Message, account: Account, ingress: Ingress, unanswered: Unanswered | None = None
+    ) -> Accepted | Refused:
         """`submit` for doors that wait."""
         future: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
 
@@ -206,7 +269,7 @@ class Submission:
             if not future.done():  # the caller may have gone away meanwhile
                 future.set_result(answer)
 
-        self.submit(draft, account, ingress, answered)
+        self.submit(draft, account, ingress, answered, unanswered=unanswered)
         return await future
 
     async def send_code(self, number: str, text: str) -> int:
@@ -288,13 +351,7 @@ class Submission:
         return set_times(draft, account, draft.submitted_at)
 
     def _screened(
-        self,
-        message: Message,
-        ingress: Ingress,
-        done: Done,
-        writes: tuple[Write, ...],
-        finding: Finding,
-        many: Many | None = None,
+        self, message: Message, ingress: Ingress, done: Done, wish: _Wish, finding: Finding
     ) -> None:
         """The checks have spoken."""
         verdict = finding.verdict
@@ -306,10 +363,10 @@ class Submission:
             self._answer(done, ingress, refusal)
             return
         if verdict.action is Action.REJECT and not verdict.veiled:
-            self._record(message, finding, MessageState.REJECTED, ingress, done, refused=True)
+            self._record(message, finding, MessageState.REJECTED, ingress, done)
             return
         if verdict.action is Action.DROP:
-            self._record(message, finding, MessageState.DELETED, ingress, done, refused=False)
+            self._record(message, finding, MessageState.DELETED, ingress, done, wish)
             return
         if self._refuse_unroutable and not self._router.reaches(message):
             self._answer(done, ingress, NO_ROUTE)
@@ -333,17 +390,32 @@ class Submission:
                 held_event(message, verdict, Stage.SUBMIT, queue=reason, due_at=due_at, at=at, node=node),
             )
         change = Change(
-            done=partial(self._stored, message, reason, ingress, done),
+            done=partial(self._stored, message, reason, ingress, done, wish.unanswered),
             messages=(message,),
             reasons=(reason,),
             due_at=(due_at,),
             events=events,
-            writes=writes,
+            writes=self._writes(message, wish),
         )
-        if many is None:
-            self._put(change, ingress, done)
+        self._put_as_wished(change, ingress, done, wish)
+
+    def _put_as_wished(self, change: Change, ingress: Ingress, done: Done, wish: _Wish) -> None:
+        """Store a message by itself, with the others of its submit_multi, or in the place of an older one."""
+        replace = wish.replace and not change.messages[0].part_total
+        if replace and wish.many is not None:
+            self._replacing.join(change, ingress, wish.many.keep)
+        elif replace:
+            self._replacing.put(change, ingress)
+        elif wish.many is not None:
+            wish.many.keep(change)
         else:
-            many.keep(change)
+            self._put(change, ingress, done)
+
+    def _writes(self, message: Message, wish: _Wish) -> tuple[Write, ...]:
+        """What rides in the transaction that stores a message, which has its id now."""
+        if wish.mark is None:
+            return wish.writes
+        return (*wish.writes, self._duplicates.write(wish.mark, message.id))
 
     def _place(self, message: Message, finding: Finding) -> tuple[str, int]:
         """Queue reason and due time of a new message."""
@@ -369,11 +441,10 @@ class Submission:
         state: MessageState,
         ingress: Ingress,
         done: Done,
-        *,
-        refused: bool,
+        wish: _Wish = _PLAIN,
     ) -> None:
         """Keep a refused or dropped message with its evidence, finished from birth: never deliverable."""
-        verdict = finding.verdict
+        verdict, refused = finding.verdict, state is MessageState.REJECTED
         if refused:
             message.parent = 0  # no part of what was accepted
         refusal = Refused(verdict.status or Status.ESME_RSUBMITFAIL, verdict.reason, verdict.public)
@@ -401,6 +472,7 @@ class Submission:
             reasons=(QueueReason.NONE,),
             due_at=(message.submitted_at,),
             events=(*evidence, final),
+            writes=self._writes(message, wish),  # a dropped one that comes again is answered as any other
         )
         self._put(change, ingress, done)
 
@@ -421,13 +493,23 @@ class Submission:
 
     # ------------------------------------------------------------------------------------------------ the answer
 
-    def _stored(self, message: Message, reason: str, ingress: Ingress, done: Done, answer: Answer) -> None:
+    def _stored(
+        self,
+        message: Message,
+        reason: str,
+        ingress: Ingress,
+        done: Done,
+        unanswered: Unanswered | None,
+        answer: Answer,
+    ) -> None:
         """The store has spoken."""
         if answer is not Answer.STORED:
             _log.warning("message-not-stored", answer=answer.value, door=ingress.door, account=ingress.name)
             self._answer(done, ingress, REFUSAL_BY_ANSWER.get(answer, FAILED))
             return
-        if message.owner:
+        if message.owner and unanswered is not None:
+            unanswered.keep(message, reason)
+        elif message.owner:
             self._fresh.append((message, reason))
         if ingress.role is Role.SWITCH:
             self._delivery.spoke(message.sender)
@@ -451,7 +533,8 @@ class Submission:
             if state is MessageState.DELIVERED:
                 answer(Accepted(message.id))
             else:
-                answer(undelivered(message.id, failure))
+                flagged = failure is not None and sets_flag(message, failure.error)
+                answer(undelivered(message.id, failure, flagged=flagged))
 
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._transaction_wait_s, answer, Accepted(message.id))

@@ -1,7 +1,8 @@
 """Housekeeping of the message path.
 
 In charge of: forgetting what an ending left behind and nobody will ask for: parts of long messages that were not
-delivered, recipients that nobody writes to any more. Not in charge of: retention of messages (`store/sweep.py`).
+delivered, recipients that nobody writes to any more, flags whose handset never came back. Not in charge of: retention
+of messages (`store/sweep.py`).
 
 Each round runs behind accepts, in chunks (behaviour.md 10).
 """
@@ -14,6 +15,7 @@ import structlog
 
 from ..outlet import Write
 from ..store.store import Store, StoreClosed, StoreUnavailable
+from .flag_tables import FORGET_FLAGS
 from .tables import FORGET_OLD, SWEEP_PARTS
 
 __all__ = ["SILENT_FOR_MS", "Upkeep"]
@@ -43,10 +45,14 @@ class Upkeep:
             except (StoreUnavailable, OSError) as error:
                 _log.warning("upkeep-waits", error=str(error))
 
-    async def once(self) -> tuple[int, int]:
-        """One round: notes about parts, and recipients, that were forgotten."""
-        before = self._store.clock.now_ms() - SILENT_FOR_MS
-        parts, silent = await self._store.bulk(
-            [Write(SWEEP_PARTS, {}), Write(FORGET_OLD, {"before": before})]
+    async def once(self) -> tuple[int, int, int]:
+        """One round: notes about parts, recipients, and flags, that were forgotten."""
+        now = self._store.clock.now_ms()
+        parts, silent, flags = await self._store.bulk(
+            [
+                Write(SWEEP_PARTS, {}),
+                Write(FORGET_OLD, {"before": now - SILENT_FOR_MS}),
+                Write(FORGET_FLAGS, {"now": now}),
+            ]
         )
-        return parts, silent
+        return parts, silent, flags

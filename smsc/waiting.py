@@ -47,13 +47,12 @@ _ROW = Query(
     ),
 )
 
-_OF_RECIPIENT = Query(
-    "waiting: messages of an account to a recipient",
+#: What a submitter knows of its messages to a recipient.
+_as_submitted = (
     select(_q.id)
     .join(tables.message, _m.id == _q.id)
     .where(
         _q.recipient == bindparam("recipient"),
-        _q.id > bindparam("after", type_=BigInteger),
         _m.account == bindparam("account", type_=Integer),
         _m.kind == int(Kind.MESSAGE),
         _m.source_addr_ton == bindparam("source_ton", type_=SmallInteger),
@@ -67,8 +66,15 @@ _OF_RECIPIENT = Query(
             _m.service_type == bindparam("service_type", type_=Text),
         ),
     )
-    .order_by(_q.id)
-    .limit(bindparam("limit", type_=Integer)),
+    .limit(bindparam("limit", type_=Integer))
+)
+_OF_RECIPIENT = Query(
+    "waiting: messages of an account to a recipient",
+    _as_submitted.where(_q.id > bindparam("after", type_=BigInteger)).order_by(_q.id),
+)
+_NEWEST = Query(
+    "waiting: the newest whole messages of an account to a recipient",
+    _as_submitted.where(_m.part_total == 0).order_by(_q.id.desc()),
 )
 
 #: The row is as it was read: nobody took it, tried it or put it off.
@@ -161,21 +167,12 @@ class Waiting:
 
     async def find(self, wanted: Wanted, after: int, limit: int) -> list[int]:
         """Ids of messages that may wait, oldest first; more follow after the last one."""
-        rows = await self._store.fetch(
-            _OF_RECIPIENT,
-            account=wanted.account,
-            recipient=wanted.recipient,
-            source_ton=wanted.source[0],
-            source_npi=wanted.source[1],
-            source=wanted.source[2],
-            dest_ton=wanted.destination[0],
-            dest_npi=wanted.destination[1],
-            destination=wanted.destination[2],
-            any_service=int(wanted.service_type is None),
-            service_type=wanted.service_type or "",
-            after=after,
-            limit=limit,
-        )
+        rows = await self._store.fetch(_OF_RECIPIENT, after=after, limit=limit, **_params(wanted))
+        return [int(row["id"]) for row in rows]
+
+    async def newest(self, wanted: Wanted, limit: int) -> list[int]:
+        """Ids of messages that may wait and are no parts of longer ones, newest first."""
+        rows = await self._store.fetch(_NEWEST, limit=limit, **_params(wanted))
         return [int(row["id"]) for row in rows]
 
     async def hold(self, id: int) -> Held | None:
@@ -239,6 +236,21 @@ class Waiting:
         finally:
             self.done(held, answer)
         return answer is Answer.STORED
+
+
+def _params(wanted: Wanted) -> dict[str, object]:
+    return {
+        "account": wanted.account,
+        "recipient": wanted.recipient,
+        "source_ton": wanted.source[0],
+        "source_npi": wanted.source[1],
+        "source": wanted.source[2],
+        "dest_ton": wanted.destination[0],
+        "dest_npi": wanted.destination[1],
+        "destination": wanted.destination[2],
+        "any_service": int(wanted.service_type is None),
+        "service_type": wanted.service_type or "",
+    }
 
 
 #: A row that was let go for another node is not claimed again at once.

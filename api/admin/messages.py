@@ -1,7 +1,7 @@
 """/admin/messages: where is my message?
 
-In charge of: search, one message, its trace, revealing its text with a reason, and letting go or ending a parked one.
-Not in charge of: what happens to messages (`smsc/`).
+In charge of: search, one message, its trace, revealing its text with a reason, cancelling and replacing one that waits,
+and letting go or ending a parked one. Not in charge of: what happens to messages (`smsc/`).
 
 Text is never in a list or a trace. A one-time code is shown to nobody (behaviour.md 11).
 """
@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ...access.permissions import Permission
-from ...message import Ingress, Kind, MessageState
+from ...message import Ingress, Kind, MessageState, Role
 from ...smsc.text import codings
 from ...store.history import Filters
 from ...store.history import MessageView as Fate
@@ -25,6 +25,7 @@ from ..groups import group_of
 from ..numbers import MessageId, id_of, normal_of, shown
 from ..paging import Page, PageQuery, link_next
 from ..problems import Problem
+from ..recalls import Recalled, ReplaceRequest, refused_recall, replacement_of
 from ..rooms import Rooms, doors_of, rooms_of
 from ..search import words_of
 from ..times import GivenTime, Instant, instant, instant_or_none, ms_of
@@ -268,6 +269,55 @@ async def reveal_message(
     alphabet = codings.DefaultAlphabet(account.default_alphabet) if account else codings.DefaultAlphabet.GSM7
     decoded = codings.decode(message.data_coding, body, alphabet, has_udh=bool(message.esm_class & 0x40))
     return ContentView(id=id, text=decoded.text, data=body.hex(), encoding=decoded.coding.value)
+
+
+# ------------------------------------------------------------------------------------------------- while it waits
+
+
+def _by(who: Identity) -> Ingress:
+    return Ingress(door="admin", account=0, role=Role.SYSTEM, name=who.owner, peer=who.peer)
+
+
+async def _waiting(rooms: Rooms, id: str) -> Fate:
+    """A message that an account sent, and that is not over. Raises Problem."""
+    fate = await _existing(rooms, id)
+    if fate.message.is_system:
+        raise Problem("conflict", "It is a message of the center itself.")
+    if fate.final_at:
+        raise Problem("conflict", "The message is over.")
+    return fate
+
+
+@router.post("/{id}:cancel", response_model=Recalled)
+async def cancel_message(request: Request, who: Writer, id: MessageId, reason: Reason = None) -> Recalled:
+    """Cancel a message that waits. It ends as deleted, with the receipt that its sender asked for."""
+    rooms = rooms_of(request)
+    fate = await _waiting(rooms, id)
+    async with rooms.audit.entry(who.entry("message.cancel", id, reason_of(reason))) as seal:
+        refused = await rooms.recall.cancel_row(fate.message.id, _by(who), seal())
+    if refused is not None:
+        raise refused_recall(refused)
+    return Recalled(id=id)
+
+
+@router.post("/{id}:replace", response_model=Recalled)
+async def replace_message(
+    request: Request, who: Writer, id: MessageId, body: ReplaceRequest, reason: Reason = None
+) -> Recalled:
+    """Give a message that waits another text, and perhaps other times. Needs X-Reason: it speaks for its sender."""
+    rooms = rooms_of(request)
+    if not reason_of(reason):
+        raise Problem("reason-missing")
+    message = (await _waiting(rooms, id)).message
+    account = rooms.registry.snapshot(rooms.account_kind).by_number(message.account)
+    if account is None:
+        raise Problem("conflict", "The account that sent it does not exist any more.")
+    new = replacement_of(body, message, account, rooms.store.clock.now_ms())
+    async with rooms.audit.entry(who.entry("message.replace", id, reason_of(reason))) as seal:
+        refused = await rooms.recall.replace(account, message.id, new, _by(who), writes=seal())
+    if refused is not None:
+        raise refused_recall(refused)
+    return Recalled(id=id)
 
 
 # ------------------------------------------------------------------------------------------------- parked messages

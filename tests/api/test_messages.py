@@ -102,10 +102,10 @@ def test_a_try_that_died_before_its_answer_is_completed_not_repeated(
             body = BODY | {"to": [NUMBER, OTHER]}
             real = c.rooms.submission.send
 
-            async def dying(draft: Any, account: Any, ingress: Any) -> Any:
+            async def dying(draft: Any, account: Any, ingress: Any, *more: Any) -> Any:
                 if draft.destination.digits == OTHER[1:]:
                     raise RuntimeError("killed")
-                return await real(draft, account, ingress)
+                return await real(draft, account, ingress, *more)
 
             monkeypatch.setattr(c.rooms.submission, "send", dying)
             assert (await http.post("/messages", json=body, headers=key())).status_code == 500
@@ -131,7 +131,7 @@ def test_an_unknown_outcome_is_not_answered_as_a_failure(
             await c.subscriber()
             real = c.rooms.submission.send
 
-            async def unknown(draft: Any, account: Any, ingress: Any) -> Any:
+            async def unknown(draft: Any, account: Any, ingress: Any, *more: Any) -> Any:
                 await real(draft, account, ingress)
                 return Refused(8, "store-unknown", "outcome unknown", unknown=True)
 
@@ -286,5 +286,46 @@ def test_a_full_store_is_no_promise(sqlite_copy: Database, monkeypatch: pytest.M
             answer: httpx.Response = await http.post("/messages", json=BODY, headers=key())
             assert (answer.status_code, answer.json()["code"]) == (503, "store-unavailable")
             assert answer.headers["retry-after"] == "5"
+
+    asyncio.run(run())
+
+
+def test_delivery_begins_when_the_answer_has_left(sqlite_copy: Database) -> None:
+    """So no receipt comes before the id that it is about (behaviour.md 6); a request that fails keeps nothing back."""
+
+    async def run() -> None:
+        async with rest_center(sqlite_copy.url) as c:
+            await c.subscriber()
+            await c.subscriber(OTHER)
+            order: list[str] = []
+            admit = c.rooms.delivery.admit
+
+            def admitted(message: Any, reason: str) -> None:
+                asyncio.get_running_loop()  # not from a thread
+                order.append("delivery")
+                admit(message, reason)
+
+            c.rooms.delivery.admit = admitted  # type: ignore[method-assign]
+
+            async def watched(scope: Any, receive: Any, send: Any) -> None:
+                async def sent(message: Any) -> None:
+                    await send(message)
+                    order.append(message["type"])
+
+                await c.app(scope, receive, sent)
+
+            headers = {"Authorization": f"Bearer {c.account_key}"} | key()
+            transport = httpx.ASGITransport(watched)
+            async with httpx.AsyncClient(transport=transport, base_url="http://center.test/api/v1") as http:
+                answer = await http.post("/messages", json=BODY | {"to": [NUMBER, OTHER]}, headers=headers)
+                assert answer.status_code == 202
+                assert order[-2:] == ["delivery", "delivery"]
+                assert "http.response.body" in order[:-2]
+                order.clear()
+                keys = c.app.app.state.doors.idempotency
+                keys.keep = None  # the answer cannot be remembered, and so is not given
+                broken = await http.post("/messages", json=BODY, headers=headers | key("k2"))
+                assert broken.status_code == 500
+                assert order.count("delivery") == 1
 
     asyncio.run(run())

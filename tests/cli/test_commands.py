@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 from waiting import eventually
 
+from restante.cli.client import connect
 from restante.cli.main import app
 
 
@@ -156,6 +158,23 @@ def test_a_message_from_the_command_to_the_mailbox(center: Any) -> None:
     assert center.call("mailbox", "purge", "+447700900301", text="n\n").exit_code == 1
     assert center.answer("mailbox", "purge", "+447700900301", "--yes")["removed"] == 2
     assert "ended: deleted" in center.call("trace", sent["id"]).stdout
+
+
+def test_a_message_that_waits_is_replaced_and_cancelled(center: Any) -> None:
+    center.call("range", "add", "+4477009006")
+    center.answer("subscriber", "add", "+447700900601")
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    body = {"to": ["+447700900601"], "text": "hello", "from": "Kiosk", "schedule_at": at}
+    with connect(center.config, key="send_key", environ={}) as client:
+        (sent,) = client.post("/messages", body, headers={"Idempotency-Key": "waits"})["items"]
+    assert center.call("message", "replace", sent["id"], "Привет").exit_code == 2  # without a reason
+    said = center.call("message", "replace", sent["id"], "Привет", "--reason", "a typo")
+    assert f"{sent['id']} is replaced" in said.stdout, said.output
+    assert center.answer("message", "cancel", sent["id"], "--reason", "too late")["done"] is True
+    assert "cancelled" in center.call("trace", sent["id"]).stdout
+    again = center.call("message", "cancel", sent["id"])
+    assert again.exit_code == 1
+    assert "over" in again.stderr
 
 
 def test_sending_to_many_says_who_was_refused(center: Any) -> None:

@@ -12,7 +12,7 @@ from running_center import RunningCenter, running_center
 from simulated_phone import phone_network
 from waiting import eventually
 
-from restante.smsc.smpp import pdu
+from restante.smsc.smpp import pdu, tlv
 from restante.smsc.smpp.codec import Pdu
 from restante.smsc.smpp.command_status import CommandStatus as Status
 
@@ -35,6 +35,7 @@ def center(
     with running_center(tmp_path_factory.mktemp("operations") / "center", settings) as made:
         made.add_account("app", PASSWORD, sources=["*"])
         made.add_account("other", PASSWORD, sources=["*"])
+        made.add_account("twice", PASSWORD, sources=["*"], duplicate_window_s=600)
         made.add_account("sink", PASSWORD, numbers=["12345", "4477*", "55*"], sources=["*"])
         made.add_account("plain", PASSWORD, sources=["*"], mailbox=False)
         made.add_account("msc", PASSWORD, role="switch")
@@ -216,6 +217,85 @@ def test_submit_multi_that_reaches_nobody(app: Peer) -> None:
     )
     assert ask(app, lists).command_status == Status.ESME_RINVDLNAME
     assert isinstance(ask(app, pdu.EnquireLink(sequence_number=13)), pdu.EnquireLinkResp)
+
+
+def test_replace_if_present(center: RunningCenter, app: Peer) -> None:
+    """Sent without waiting for answers: the last one remains, the others end DELETED under ids of their own."""
+    old = submit(app, b"old", service_type=b"VMN", replace_if_present_flag=1)
+    other = submit(app, b"other", service_type=b"CMT")
+    given: dict[str, Any] = SHOP | {"destination_addr": b"12345", "service_type": b"VMN"}
+    for number in range(5):
+        text = b"new %d" % number
+        app.send(
+            pdu.SubmitSm(short_message=text, replace_if_present_flag=1, sequence_number=20 + number, **given)
+        )
+    ids = [old]
+    while len(ids) < 6:
+        came = app.read()
+        if isinstance(came, pdu.DeliverSm):
+            take(app, came)
+        else:
+            assert isinstance(came, pdu.SubmitSmResp)
+            assert came.command_status == 0
+            ids.append(came.message_id)
+    assert re.search(rb"^id:%b .* stat:DELETED err:012 " % old, delivered(app).short_message)
+    assert [state(app, id) for id in [*ids, other]] == [4] * 5 + [1, 1]
+    trace = center.call("GET", f"/messages/{old.decode()}/trace")["events"]
+    final = next(one for one in trace if one["kind"] == "final")
+    assert (final["reason"], final["detail"]["replaced_by"]) == ("replaced", ids[1].decode())
+    with peer(center.smpp_port, "sink", PASSWORD) as sink:
+        assert {delivered(sink).short_message for _ in range(2)} == {b"other", b"new 4"}
+    multiple = multi(app, [b"5551"], replace_if_present_flag=2)
+    assert multiple.command_status == Status.ESME_RINVREPFLAG
+
+
+def test_a_handset_that_comes_back(center: RunningCenter, app: Peer) -> None:
+    """set_dpf: the flag survives a crash, and whoever asked hears of the return, at once or when it binds again."""
+    asked = pdu.DataSm(destination_addr=b"5557", esm_class=2, sequence_number=2, **SHOP)
+    asked.add_tlv(tlv.Tag.set_dpf, 1).add_tlv(tlv.Tag.message_payload, b"now or never")
+    bind = pdu.BindTransceiver(
+        system_id=b"app", password=PASSWORD.encode(), interface_version=0x50, sequence_number=1
+    )
+    with peer(center.smpp_port) as one:
+        assert ask(one, bind).command_status == 0
+        refused = ask(one, asked)
+        assert refused.command_status == Status.ESME_RDELIVERYFAILURE
+        assert refused.get_tlv_int(tlv.Tag.dpf_result) == 1
+    app.close()
+    center.kill()
+    center.start()
+    with peer(center.smpp_port, "sink", PASSWORD):
+        for expected in (1, 0):
+            with peer(center.smpp_port, "app", PASSWORD) as one:
+                if expected:
+                    while isinstance(alert := one.read(), pdu.DeliverSm):  # a receipt of what was before
+                        take(one, alert)
+                    assert isinstance(alert, pdu.AlertNotification), alert
+                    assert (alert.source_addr, alert.esme_addr, alert.esme_addr_ton) == (b"5557", b"Shop", 5)
+                    assert alert.get_tlv_int(tlv.Tag.ms_availability_status) == 0
+                assert isinstance(ask(one, pdu.EnquireLink(sequence_number=3)), pdu.EnquireLinkResp)
+
+
+def test_what_is_sent_again_after_a_crash(center: RunningCenter) -> None:
+    """The center dies between commit and answer; whoever sends again gets the id of what was stored then."""
+    fields: dict[str, Any] = SHOP | {"destination_addr": b"5559", "sequence_number": 2}
+    requests = [pdu.SubmitSm(short_message=b"once", **fields), pdu.DataSm(**fields)]
+    requests[1].add_tlv(tlv.Tag.message_payload, b"as data").add_tlv(tlv.Tag.user_message_reference, 77)
+    for request in requests:
+        center.stop()
+        center.start(RESTANTE_FAILPOINT="before-response:1")
+        with peer(center.smpp_port, "twice", PASSWORD) as one:
+            one.send(request)
+            assert one.read() is None
+        eventually(center.process_ended, "the center died")
+        center.start()
+        with peer(center.smpp_port, "twice", PASSWORD) as one:
+            ids = {ask(one, request).message_id for _ in range(3)}
+            assert len(ids) == 1
+            assert state(one, ids.pop()) == 1
+    with peer(center.smpp_port, "sink", PASSWORD) as sink:
+        assert sorted(delivered(sink).short_message for _ in requests) == [b"as data", b"once"]
+    assert center.metric("restante_submission_repeated_total") >= 2
 
 
 @pytest.mark.parametrize("request_of", [pdu.SubmitSm, pdu.DataSm])

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, bindparam, 
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from restante.smsc import link_tables
+from restante.smsc import flag_tables, link_tables
 from restante.smsc import tables as smsc_tables
 from restante.store import tables
 from restante.store.engine import Engine
@@ -81,10 +81,12 @@ def _schema() -> tuple[str, ...]:
         tables.queue,
         tables.event,
         tables.node,
+        tables.idempotency,
         smsc_tables.recipient,
         smsc_tables.sent_part,
         link_tables.remote_message,
         link_tables.remote_receipt,
+        flag_tables.pending_flag,
         BOX,
     ):
         found.append(str(CreateTable(table).compile(dialect=SQLITE)))

@@ -24,6 +24,7 @@ from restante.smsc.limits import Throttles
 from restante.smsc.recall import Recall
 from restante.smsc.receipts import Receipts
 from restante.smsc.recipients import Recipients
+from restante.smsc.replacing import Replacing
 from restante.smsc.retry import DEFAULT_SCHEDULES, Schedule
 from restante.smsc.routing import Route, RouteModel, Router
 from restante.smsc.screening import Screening
@@ -373,18 +374,19 @@ async def make_path(
         delivery.redeliver_with(box)
     for outlet in [*outlets.values(), *([box] if box else [])]:
         outlet.wake_with(delivery.outlet_ready)
+    waiting = Waiting(store, delivery)
     submission = Submission(
         store=store,
         screening=screening,
         router=router,
         delivery=delivery,
         throttles=Throttles(),
+        replacing=Replacing(store=store, delivery=delivery, receipts=receipts, waiting=waiting),
         settings=SubmissionSettings(
             refuse_unroutable=refuse_unroutable, transaction_wait_s=transaction_wait_s
         ),
         monotonic_ns=lambda: clock.now * 1_000_000,
     )
-    waiting = Waiting(store, delivery)
     recall = Recall(
         store=store, history=History(store), delivery=delivery, receipts=receipts, waiting=waiting
     )

@@ -56,13 +56,16 @@ from restante.smsc.limits import Throttles
 from restante.smsc.link_receipts import LinkReceiptSettings
 from restante.smsc.links import PASSWORD as LINK_PASSWORD
 from restante.smsc.permits import AddressPermission
+from restante.smsc.recall import Recall
 from restante.smsc.receipts import Receipts
 from restante.smsc.recipients import Recipients
+from restante.smsc.replacing import Replacing
 from restante.smsc.routing import Router
 from restante.smsc.schedules import Schedules, schedule_kind
 from restante.smsc.screening import Screening
 from restante.smsc.submission import Submission
 from restante.smsc.upstream import Upstream
+from restante.smsc.waiting import Waiting
 from restante.store.connect import connect
 from restante.store.history import History
 from restante.store.settings import StoreSettings
@@ -228,7 +231,7 @@ def _warnings(before: Any, after: Any, view: Any) -> list[Any]:
 async def _path(
     store: Any, registry: Registry, found: tuple[ObjectKind[Any, Any], ...], ranges: NumberRanges
 ) -> Any:
-    """Everything on the way of a message."""
+    """Everything on the way of a message. Long because it makes each room once."""
     accounts, routes = registry.snapshot(found[0]), registry.snapshot(found[1])
     subscribers = Subscribers(store, ranges, SubscriberSettings(first_use=False))
     binds = Binds(accounts.by_number)
@@ -271,13 +274,24 @@ async def _path(
         random=random.random,
         mailbox=outlet,
     )
+    waiting = Waiting(store, delivery)
+    replacing = Replacing(store=store, delivery=delivery, receipts=receipts, waiting=waiting)
+    recall = Recall(
+        store=store, history=History(store), delivery=delivery, receipts=receipts, waiting=waiting
+    )
     submission = Submission(
-        store=store, screening=screening, router=router, delivery=delivery, throttles=Throttles()
+        store=store,
+        screening=screening,
+        router=router,
+        delivery=delivery,
+        throttles=Throttles(),
+        replacing=replacing,
     )
     endings = Endings(store, receipts.ending, delivery.admit)
     box = Box(store, subscribers, MailboxSettings(), endings)
     return (
-        subscribers, binds, outlet, delivery, submission, box, Holding(store, receipts), router, upstream, secrets
+        subscribers, binds, outlet, delivery, submission, box, Holding(store, receipts), router, upstream, secrets,
+        recall,
     )  # fmt: skip
 
 
@@ -307,9 +321,9 @@ async def rest_center(
     spoof_kinds = SpoofKinds()
     spoof_live = SpoofLive.of(registry, spoof_kinds)
     await registry.open()
-    subscribers, binds, outlet, delivery, submission, box, holding, router, upstream, secrets = await _path(
-        store, registry, found, ranges
-    )
+    path = await _path(store, registry, found, ranges)
+    subscribers, binds, outlet, delivery, submission, box = path[:6]
+    holding, router, upstream, secrets, recall = path[6:]
     sent: list[tuple[str, str]] = []
 
     async def send(number: str, text: str) -> None:
@@ -365,6 +379,7 @@ async def rest_center(
         upstream=upstream,
         secrets=secrets,
         holding=holding,
+        recall=recall,
         box=box,
         feed=Feed(store, MailboxSettings()),
         box_live=box_live,

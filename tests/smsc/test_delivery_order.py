@@ -28,11 +28,12 @@ from message_path import (
     Path,
     ScriptedBox,
     a_draft,
+    failed,
 )
 
 from restante.message import Address, EventKind, Kind, MessageState
 from restante.outlet import Delivery as Attempt
-from restante.outlet import Outcome
+from restante.outlet import ErrorClass, Outcome
 from restante.smsc import pump, recipients
 from restante.smsc.delivery import DeliverySettings
 from restante.store.store import QueueReason
@@ -44,6 +45,7 @@ D, E, U, R = (
     MessageState.REJECTED,
 )
 OTHER_PHONE = "+447700900002"
+FULL = failed(ErrorClass.MEMORY_FULL)
 
 
 # --- handsets: order and the retry clock ---------------------------------------------------------------------------
@@ -427,6 +429,26 @@ def test_waking_a_recipient_tries_what_waits_here_and_in_the_database(on_path):
         assert path.switch.bodies() == [b"1", b"1", b"1", b"2"]
         assert list(await path.queue()) == [later], "a schedule is no absence"
         assert seen == [PHONE, PHONE]  # by the call, then by the first success
+
+    on_path(test)
+
+
+@pytest.mark.parametrize(("failure", "woken"), [(ABSENT, True), (BUSY, True), (FULL, False)])
+def test_who_is_there_may_still_be_full(on_path, failure: Outcome, woken: bool):
+    """Presence wakes who was absent; who had no memory is woken when it says that it has some (behaviour.md 5)."""
+
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: failure
+        for text in (b"1", b"2"):
+            await path.submit(text=text)
+        path.switch.says = lambda attempt: DELIVERED
+        for sign in (path.delivery.spoke, path.delivery.present, path.delivery.spoke_elsewhere):
+            sign(PHONE)
+        await path.settle()
+        assert path.switch.bodies() == ([b"1", b"1", b"2"] if woken else [b"1"])
+        path.delivery.wake(PHONE)
+        await path.settle()
+        assert path.switch.bodies() == [b"1", b"1", b"2"]
 
     on_path(test)
 

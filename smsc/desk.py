@@ -78,8 +78,8 @@ class Desk:
     # ------------------------------------------------------------------------------------------ who is here
 
     def room(self) -> int:
-        """How many more messages may be taken up."""
-        if self.stopping or self.draining or self.octets >= self._max_octets:
+        """How many more messages may be taken up: none while others may take this node for dead."""
+        if self.stopping or self.draining or self.octets >= self._max_octets or not self._store.alive():
             return 0
         return max(self._max_tasks - len(self.tasks), 0)
 

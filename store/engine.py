@@ -36,6 +36,9 @@ CHUNK_SECONDS = 0.02
 LEAST_CHUNK = 100
 #: Orphans are looked for this often, besides at start and after a node was found dead.
 ORPHANS_EVERY_S = 30.0
+#: The same after some were found: others may still be held by the last transaction of their owner, or have been written
+#: for it by a node that did not know yet.
+ORPHANS_AGAIN_S = 1.0
 #: Below the due time up to which a claim found everything, rows are looked for only this often: dead index entries
 #: pile up there (notes/store.md 2).
 FULL_CLAIM_EVERY_S = 60.0
@@ -61,6 +64,7 @@ class Engine(Living):
         due, recipient = (
             work.claim_statement(recipient=recipient, skip_locked=self.shared) for recipient in (False, True)
         )
+        self._orphans = work.orphans_statement(skip_locked=self.shared).compiled(self.dialect)
         self._claim_due = due.compiled(self.dialect)
         self._claim_recipient = recipient.compiled(self.dialect)
 
@@ -231,6 +235,8 @@ class Engine(Living):
                 self._floor_until = now + FULL_CLAIM_EVERY_S
             self._floor = min(due_before, self.clock.now_ms()) - FLOOR_MARGIN_MS
         rows.sort(key=_by_due if recipient is None else _by_priority)
+        if rows:
+            self._failpoint("after-claim")
         return await self._works(rows)
 
     async def _works(self, rows: list[dict[str, Any]]) -> list[Work]:
@@ -249,11 +255,13 @@ class Engine(Living):
         now = time.monotonic()
         if now < self._orphans_at:
             return
-        freed = await self._chunks(work.ORPHANS.compiled(self.dialect), {"now": self.clock.now_ms()})
-        self._orphans_at = now + ORPHANS_EVERY_S
+        self._failpoint("before-take-over")
+        freed = await self._chunks(self._orphans, {"now": self.clock.now_ms()})
+        self._orphans_at = now + (ORPHANS_AGAIN_S if freed else ORPHANS_EVERY_S)
         if freed:
             log.warning("%d queue rows of earlier lives are taken up", freed)
             self._floor = 0
+            self._failpoint("after-take-over")
 
     def adopt_soon(self) -> None:
         """A life ended: the next claim looks for its rows."""

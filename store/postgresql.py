@@ -42,9 +42,8 @@ log = logging.getLogger(__name__)
 COPY_FROM = 20
 #: Seconds between attempts to connect: the first and the longest.
 BACKOFF_S = (0.05, 2.0)
-#: Milliseconds after which the server itself ends what a node left behind.
+#: Milliseconds after which the server itself ends a statement that a node left behind.
 STATEMENT_MS = 60_000
-IDLE_IN_TRANSACTION_MS = 60_000
 
 #: Any number for the advisory lock of housekeeping.
 HOUSE_LOCK = 0x486F757365
@@ -54,7 +53,6 @@ _PLAN_SETTINGS = {"enable_sort": "off", "enable_seqscan": "off", "enable_bitmaps
 _SESSION_SETTINGS = {
     "application_name": "restante",
     "statement_timeout": str(STATEMENT_MS),
-    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -107,9 +105,11 @@ class PostgresqlStore(Engine):
         self._batches: asyncio.Queue[list[Change]] = asyncio.Queue()
         self._connecting = asyncio.Lock()
         try:
-            self._work = await create_pool(url, 3, {**_SESSION_SETTINGS, **_PLAN_SETTINGS})
+            self._work = await create_pool(url, 3, {**self._session_settings(), **_PLAN_SETTINGS})
             self._reading = await create_pool(
-                url, self.settings.readers, {**_SESSION_SETTINGS, "default_transaction_read_only": "on"}
+                url,
+                self.settings.readers,
+                {**self._session_settings(), "default_transaction_read_only": "on"},
             )
             connection = await self._writer_connection()
             await self._verify_promise(connection)
@@ -141,13 +141,19 @@ class PostgresqlStore(Engine):
     def _default_name(self) -> str:
         return socket.gethostname()
 
+    def _session_settings(self) -> dict[str, str]:
+        """A node that stops in the middle of a transaction keeps its rows locked: before others may take it for dead,
+        the server has ended that transaction, so that they can take the rows over."""
+        idle_ms = max(int(self.settings.dead_after_s * 500), 1)
+        return {**_SESSION_SETTINGS, "idle_in_transaction_session_timeout": str(idle_ms)}
+
     async def _writer_connection(self) -> Connection:
         """The writing connection, made anew if it is gone. Raises OSError or what asyncpg raises."""
         async with self._connecting:
             if self._writing is None or self._writing.is_closed():
                 self._sessions += 1
                 session = f"restante writer {socket.gethostname()[:30]} {time.time_ns():x}.{self._sessions}"
-                settings = {**_SESSION_SETTINGS, **_PLAN_SETTINGS, "application_name": session}
+                settings = {**self._session_settings(), **_PLAN_SETTINGS, "application_name": session}
                 self._writing = await connect(self.settings.url, settings)
                 self._session = session
             return self._writing

@@ -3,8 +3,8 @@
 In charge of: the statements by which a node takes over queue rows and loads messages, and building a `Message` from
 its row. Not in charge of: running them (`engine.py`) or when to claim (`smsc/pump.py`).
 
-A claim takes rows that nobody owns. Rows of an epoch that is over are first given back (`ORPHANS`), a chunk at a time,
-so that they are then claimed in due order like all others.
+A claim takes rows that nobody owns. Rows of an epoch that is over are first given back (`orphans_statement`), a chunk
+at a time, so that they are then claimed in due order like all others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Select, and_, any_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from ..message import Address, Message
 from .statement import Query, Sql, among
@@ -24,9 +37,9 @@ __all__ = [
     "GIVE_BACK",
     "MESSAGES",
     "NEXT_DUE",
-    "ORPHANS",
     "claim_statement",
     "message_of",
+    "orphans_statement",
 ]
 
 #: Rows that may be tried before their time when their recipient is seen again.
@@ -51,29 +64,32 @@ BODIES = Query(
 )
 
 
-def _orphaned(select_ids: Select[Any]) -> Select[Any]:
+def orphans_statement(skip_locked: bool) -> Sql:
+    """Give back what a life owned that is over. It was about to try that, whatever the due time says: perhaps its
+    recipient had just been seen. `skip_locked`: rows that its last transaction still holds are for the next time."""
     alive = select(node.c.epoch).where(node.c.released == 0)
-    return select_ids.where(queue.c.owner != 0, queue.c.owner.not_in(alive)).limit(
-        bindparam("limit", type_=Integer)
+    found = (
+        select(queue.c.id)
+        .where(queue.c.owner != 0, queue.c.owner.not_in(alive))
+        .limit(bindparam("limit", type_=Integer))
+    )
+    now = bindparam("now", type_=BigInteger)
+    early = and_(queue.c.reason.in_(_EARLY), queue.c.due_at > now)
+    return Sql(
+        "work: give back the rows of lives that are over",
+        update(queue)
+        .where(_chosen(found, skip_locked))
+        .values(owner=0, due_at=case((early, now), else_=queue.c.due_at)),
     )
 
 
-#: What a life owned it was about to try, whatever the due time says: perhaps its recipient had just been seen.
-ORPHANS = Sql(
-    "work: give back the rows of lives that are over",
-    update(queue)
-    .where(queue.c.id.in_(_orphaned(select(queue.c.id))))
-    .values(
-        owner=0,
-        due_at=case(
-            (
-                and_(queue.c.reason.in_(_EARLY), queue.c.due_at > bindparam("now", type_=BigInteger)),
-                bindparam("now", type_=BigInteger),
-            ),
-            else_=queue.c.due_at,
-        ),
-    ),
-)
+def _chosen(found: Select[Any], skip_locked: bool) -> ColumnElement[bool]:
+    if not skip_locked:
+        return queue.c.id.in_(found)
+    # An array is filled once; an IN could be asked again by the planner, and lock more rows than it takes.
+    return queue.c.id == any_(
+        func.array(found.with_for_update(skip_locked=True).scalar_subquery(), type_=BigInteger)
+    )
 
 
 #: A life that ends in order gives back what it worked on: as due now, so that everybody's next claim finds it.
@@ -114,14 +130,11 @@ def claim_statement(recipient: bool, skip_locked: bool) -> Sql:
         chosen = chosen.order_by(queue.c.priority.desc(), queue.c.id)
     else:
         chosen = chosen.where(queue.c.due_at >= bindparam("floor")).order_by(queue.c.due_at, queue.c.id)
-    if skip_locked:
-        # An array is filled once; an IN could be asked again by the planner, and lock more rows than it takes.
-        rows = any_(func.array(chosen.with_for_update(skip_locked=True).scalar_subquery(), type_=BigInteger))
-        taken = update(queue).where(queue.c.id == rows)
-    else:
-        taken = update(queue).where(queue.c.id.in_(chosen))
-    taken = taken.values(owner=bindparam("epoch")).returning(
-        queue.c.id, queue.c.due_at, queue.c.attempts, queue.c.reason, queue.c.priority
+    taken = (
+        update(queue)
+        .where(_chosen(chosen, skip_locked))
+        .values(owner=bindparam("epoch"))
+        .returning(queue.c.id, queue.c.due_at, queue.c.attempts, queue.c.reason, queue.c.priority)
     )
     name = "work: claim what waits for a recipient" if recipient else "work: claim what is due"
     return Sql(name, taken)

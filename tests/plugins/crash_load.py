@@ -4,6 +4,9 @@ In charge of: ESMEs that submit as fast as their windows allow and take their re
 receive, all of whom bind again whenever the center is there; and what each of them saw. Not in charge of: killing
 the center, or whether what was seen is right (`crash_book.py`).
 
+Where a center has several nodes, handsets stand behind all of them, and each ESME has one where it likes to be: it goes
+to the next one when that does not answer, and stays there until it is cut or sent home.
+
 Everything runs on one event loop in a thread of its own. The test's thread reads; lists and dicts only grow.
 """
 
@@ -14,13 +17,14 @@ import contextlib
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from running_center import RunningCenter
 from waiting import eventually
 
-from restante.simulator.link import Answer, Connection, Credentials, Done, OnMessage
+from restante.simulator.link import Answer, Connection, Credentials, Done
 from restante.smsc.smpp import pdu, tlv
 from restante.smsc.smpp.codec import Pdu
 from restante.smsc.smpp.command_status import CommandStatus
@@ -28,6 +32,7 @@ from restante.smsc.smpp.command_status import CommandStatus
 PASSWORD = "crash"
 SUBMITTERS = tuple(f"app{number}" for number in range(4))
 WINDOW = 20
+BIND_S = 5.0  #: a node that is stopped takes connections and says nothing
 RECEIPT = 0x04  #: esm_class: the message is a receipt (SMPP 3.4 §5.2.12)
 ABSENT = tlv.one(tlv.Tag.network_error_code, b"\x03\x00\x1b")
 ON, OFF, AWAY, OWNED = "447700900", "447700901", "449000000", "12345"
@@ -67,15 +72,20 @@ def furnish(center: RunningCenter) -> None:
 class Traffic:
     """Everybody who talks to the center."""
 
-    def __init__(self, port: int, seed: int, kinds: Sequence[Kind] = KINDS) -> None:
-        self.port = port
+    def __init__(self, ports: Sequence[int], seed: int, kinds: Sequence[Kind] = KINDS) -> None:
+        """`ports`: one for each node."""
+        self.burst = (
+            WINDOW  #: requests that a submitter begins every 20 ms; below the window nothing else begins any
+        )
+        self._ports = ports
         self._kinds = kinds
         self.round = 0  #: counts the lives of the center
         self.acked: dict[int, str] = {}  #: message id -> token
         self.refused: Counter[int] = Counter()  #: by command_status
         self.seen: dict[str, list[int]] = defaultdict(list)  #: token -> the round of each delivery
         self.receipts: dict[int, list[tuple[int, str]]] = defaultdict(list)  #: message id -> (round, stat)
-        self.bound: set[str] = set()
+        self.bound: dict[str, int] = {}  #: who is bound, and at which port
+        self.handed: list[tuple[int, int, str]] = []  #: (round, port, token) of each delivery
         self.faults: list[str] = []  #: what nobody should ever say
         self._random = random.Random(seed)
         self._made = 0
@@ -84,7 +94,7 @@ class Traffic:
         self._connections: dict[str, Connection] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._everybody = {"owner", "msc", *SUBMITTERS}
+        self._everybody = {"owner", *SUBMITTERS, *(f"msc@{port}" for port in ports)}
 
     # ------------------------------------------------------------------------------------- the test's thread
 
@@ -99,16 +109,42 @@ class Traffic:
 
     def wait_bound(self) -> None:
         """Until everybody is bound."""
-        eventually(lambda: self._everybody <= self.bound, "everybody to bind", seconds=120)
+        eventually(lambda: self._everybody <= self.bound.keys(), "everybody to bind", seconds=120)
 
     def wait_cut(self) -> None:
         """Until everybody has noticed that the center is gone; what comes later belongs to its next life."""
         eventually(lambda: not self.bound, "everybody to notice the end")
         self.round += 1
 
+    def wait_gone_from(self, port: int) -> None:
+        """Until nobody is bound at one node."""
+        eventually(lambda: port not in list(self.bound.values()), "everybody to leave a node", seconds=60)
+
+    def settle(self) -> None:
+        """Until everything was read that lies ready to be read."""
+
+        async def turns() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(turns(), self._loop).result(30)
+
+    def send_home(self) -> None:
+        """Cut those who are not bound where they like to be."""
+        assert self._loop is not None
+        for name, connection in list(self._connections.items()):
+            if self.bound.get(name) != self._home(name):
+                self._loop.call_soon_threadsafe(connection.abort)
+
     def go(self) -> None:
         """Submit, now and after each new bind."""
         self._going = True
+
+    def more(self, messages: int) -> None:
+        """Until so many more were acknowledged."""
+        wanted = len(self.acked) + messages
+        eventually(lambda: len(self.acked) >= wanted, f"{messages} more acknowledged messages", seconds=120)
 
     def rest(self) -> None:
         """Submit no more; what is unanswered may still be answered."""
@@ -119,35 +155,54 @@ class Traffic:
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         peers = [self._stay(name, self._receipt_came, True) for name in SUBMITTERS]
-        peers += [
-            self._stay("owner", self._owner_received, False),
-            self._stay("msc", self._phone_received, False),
-        ]
+        peers += [self._stay("owner", self._owner_received, False)]
+        peers += [self._stay(f"msc@{port}", self._phone_received, False) for port in self._ports]
         await asyncio.gather(*peers)
 
-    async def _stay(self, name: str, on_message: OnMessage, submits: bool) -> None:
+    def _home(self, name: str) -> int:
+        """The port of the node where somebody likes to be."""
+        _, _, port = name.partition("@")
+        if port:
+            return int(port)
+        return self._ports[SUBMITTERS.index(name) % len(self._ports) if name in SUBMITTERS else 0]
+
+    def _ways(self, name: str) -> list[int]:
+        """Ports that somebody tries, in order; a handset stays behind its switch's node."""
+        home = self._ports.index(self._home(name))
+        return [self._home(name)] if "@" in name else [*self._ports[home:], *self._ports[:home]]
+
+    async def _stay(
+        self, name: str, on_message: Callable[[int, pdu.DeliverSm, Answer], None], submits: bool
+    ) -> None:
         """Be bound whenever the center is there."""
         while not self._stop.is_set():
-            try:
-                connection = await Connection.connect(
-                    "127.0.0.1",
-                    self.port,
-                    Credentials(name, PASSWORD, interface_version=0x50),  # its errors may carry TLVs
-                    window=WINDOW,
-                    on_message=on_message,
-                )
-            except OSError:
+            connection, port = await self._bind(name, on_message)
+            if connection is None:
                 await asyncio.sleep(0.05)
                 continue
-            self.bound.add(name)
+            self._connections[name], self.bound[name] = connection, port
             while not (self._stop.is_set() or connection.ended.done()):
                 if submits and self._going:
-                    for _ in range(connection.room):
+                    for _ in range(min(connection.room, self.burst)):
                         self._submit(connection)
                 await asyncio.wait([connection.ended], timeout=0.02)
             connection.abort()
             await connection.ended
-            self.bound.discard(name)
+            del self.bound[name]
+
+    async def _bind(
+        self, name: str, on_message: Callable[[int, pdu.DeliverSm, Answer], None]
+    ) -> tuple[Connection | None, int]:
+        """Bind at the first node that takes it."""
+        # A 5.0 center's errors may carry TLVs.
+        credentials = Credentials(name.partition("@")[0], PASSWORD, interface_version=0x50)
+        for port in self._ways(name):
+            with contextlib.suppress(OSError, TimeoutError):
+                work = Connection.connect(
+                    "127.0.0.1", port, credentials, window=WINDOW, on_message=partial(on_message, port)
+                )
+                return await asyncio.wait_for(work, BIND_S), port
+        return None, 0
 
     def _submit(self, connection: Connection) -> None:
         (kind,) = self._random.choices(self._kinds, [kind.share for kind in self._kinds])
@@ -177,27 +232,29 @@ class Traffic:
                 if id in self.acked:
                     self.faults.append(f"id {id} was given to {self.acked[id]} and to {token}")
                 self.acked[id] = token
-            if self._going and not response.command_status:
+            if self._going and self.burst >= WINDOW and not response.command_status:
                 self._submit(connection)
 
         return done
 
-    def _phone_received(self, message: pdu.DeliverSm, answer: Answer) -> None:
+    def _phone_received(self, port: int, message: pdu.DeliverSm, answer: Answer) -> None:
         if message.destination_addr.startswith(OFF.encode()):
             answer(CommandStatus.ESME_RX_T_APPN, ABSENT)
             return
-        self._received(message, answer)
+        self._received(port, message, answer)
 
-    def _owner_received(self, message: pdu.DeliverSm, answer: Answer) -> None:
+    def _owner_received(self, port: int, message: pdu.DeliverSm, answer: Answer) -> None:
         if message.destination_addr != OWNED.encode():
             self.faults.append(f"the owner of {OWNED} was handed {message}")
-        self._received(message, answer)
+        self._received(port, message, answer)
 
-    def _received(self, message: pdu.DeliverSm, answer: Answer) -> None:
-        self.seen[message.short_message.decode()].append(self.round)
+    def _received(self, port: int, message: pdu.DeliverSm, answer: Answer) -> None:
+        token = message.short_message.decode()
+        self.seen[token].append(self.round)
+        self.handed.append((self.round, port, token))
         answer(CommandStatus.ESME_ROK, b"")
 
-    def _receipt_came(self, message: pdu.DeliverSm, answer: Answer) -> None:
+    def _receipt_came(self, port: int, message: pdu.DeliverSm, answer: Answer) -> None:
         if not message.esm_class & RECEIPT:
             self.faults.append(f"a submitter was handed {message}")
         said: dict[str, str] = {}
@@ -209,9 +266,11 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def traffic(port: int, seed: int, kinds: Sequence[Kind] = KINDS) -> Generator[Traffic]:
-    """Everybody, from start to end."""
-    everybody = Traffic(port, seed, kinds)
+def traffic(
+    port: int, seed: int, kinds: Sequence[Kind] = KINDS, others: Sequence[int] = ()
+) -> Generator[Traffic]:
+    """Everybody, from start to end; `others`: ports of further nodes."""
+    everybody = Traffic([port, *others], seed, kinds)
     everybody.start()
     try:
         yield everybody

@@ -8,50 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import threading
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from running_center import RunningCenter, free_ports
-from waiting import eventually
+from running_center import RunningCenter
 
-from restante.cli.config_text import template
-from restante.cli.site import site
-from restante.config import Config
 from restante.simulator.link import Answer, Connection, Credentials
 from restante.smsc.smpp import pdu
 from restante.smsc.smpp.codec import Pdu
 
 FAST = {"store.heartbeat_s": 0.5, "store.dead_after_s": 6.0}  #: a lease that a test can wait for
-
-
-class Sibling(RunningCenter):
-    """One more node of a center: the same database, key and operators."""
-
-    def __init__(self, first: RunningCenter, name: str, settings: Mapping[str, object] | None = None) -> None:
-        self.folder = first.folder.with_name(name)
-        self.folder.mkdir()
-        self.smpp_port, self.http_port, self.ops_port = free_ports(3)
-        given = {
-            "smpp.port": self.smpp_port,
-            "http.port": self.http_port,
-            "ops.port": self.ops_port,
-            "store.node_name": name,
-            **(settings or {}),
-        }
-        (self.folder / "restante.toml").write_text(template(given, Config))
-        for path in first.folder.iterdir():
-            if path.is_file() and path.name != "restante.toml" and ".sqlite" not in path.name:
-                shutil.copy(path, self.folder / path.name)
-        self.site = site(str(self.folder / "restante.toml"), environ={})
-        self.api_key, self.send_key = first.api_key, first.send_key
-        self.url = f"http://127.0.0.1:{self.http_port}"
-        self.process = None
-        self.lines = type(first.lines)(maxlen=2000)
-        self.log_level = "warning"
-        self.under = ()
 
 
 @contextlib.contextmanager
@@ -61,13 +29,10 @@ def cluster(
     """Nodes with these names, all running; killed if they do not stop."""
     common: dict[str, object] = {"store.url": url, **FAST, **(settings or {})}
     first = RunningCenter(folder / names[0], {**common, "store.node_name": names[0]})
-    nodes = [first, *(Sibling(first, name, common) for name in names[1:])]
+    nodes = [first, *(first.twin(folder / name) for name in names[1:])]
     try:
         for node in nodes:  # one after the other: those who start at once share the processors badly
-            node.launch()
-            eventually(lambda node=node: node.ready() or node.process_ended(), seconds=60)
-            assert node.ready(), "\n".join(node.lines)
-            assert not node.process_ended(), "\n".join(node.lines)
+            node.start()
         yield nodes
     finally:
         for node in nodes:
@@ -110,14 +75,20 @@ class Esmes:
         self._open.append(connection)
         return connection
 
-    def submit(self, connection: Connection, destination: str, text: str, **fields: Any) -> int:
-        """Submit one message; its id. AssertionError shows another status."""
+    def ask(self, connection: Connection, request: Pdu) -> Pdu:
+        """Send a request; its response."""
 
         async def once() -> Pdu | None:
             answered: asyncio.Future[Pdu | None] = asyncio.get_running_loop().create_future()
             connection.send(request, answered.set_result)
             return await answered
 
+        response = self._call(once())
+        assert response is not None, "the connection ended instead of an answer"
+        return response
+
+    def submit(self, connection: Connection, destination: str, text: str, **fields: Any) -> int:
+        """Submit one message; its id. AssertionError shows another status."""
         given: dict[str, Any] = {
             "source_addr_ton": 5,
             "source_addr": b"Shop",
@@ -127,11 +98,14 @@ class Esmes:
             "registered_delivery": 1,
             "short_message": text.encode(),
         }
-        request = pdu.SubmitSm(**{**given, **fields})
-        response = self._call(once())
+        response = self.ask(connection, pdu.SubmitSm(**{**given, **fields}))
         assert isinstance(response, pdu.SubmitSmResp), response
         assert response.command_status == 0, response
         return int(response.message_id)
+
+    def soon(self, act: Callable[[], object]) -> None:
+        """Do something on the loop of the connections."""
+        self._loop.call_soon_threadsafe(act)
 
     def drop(self, connection: Connection) -> None:
         """Cut a connection."""

@@ -72,6 +72,7 @@ from .store.connect import connect, connect_bus
 from .store.failpoints import from_environment
 from .store.history import History
 from .store.nodes import LifeState
+from .store.roll import Roll
 from .store.sweep import Sweep
 from .zones.kinds import ZoneKinds
 from .zones.room import ZonesRoom
@@ -143,6 +144,7 @@ class Center:
         await self.bus.open()
         self._end.push_async_callback(self.bus.close)
         store.on_wanted.append(self._wanted)
+        self.roll = Roll(store, self.bus, late_after_ms=store.settings.late_after_ms if store.shared else 0)
         self.history = History(store)
         self.credentials = Credentials(store, self.config.credentials)
         self._end.callback(self.credentials.close)
@@ -333,6 +335,7 @@ class Center:
             random=random.random,
         )
         self.live_links.on_change(self.upstream.changed)
+        self.neighbourhood.include(self.upstream)
 
     def _make_zones(self) -> None:
         """Home zones: what is asked about every message, and who waits to come home."""
@@ -473,6 +476,7 @@ class Center:
             audit=self.audit,
             submission=self.path.submission,
             delivery=self.path.delivery,
+            roll=self.roll,
             binds=self.binds,
             router=self.router,
             upstream=self.upstream,

@@ -35,6 +35,7 @@ class Permission(StrEnum):
     SUBSCRIBERS_READ = "subscribers.read"
     SUBSCRIBERS_WRITE = "subscribers.write"
     BINDS_WRITE = "binds.write"  #: unbind
+    NODES_WRITE = "nodes.write"  #: take a node out of service
     AUDIT_READ = "audit.read"
     OPERATORS_READ = "operators.read"
     OPERATORS_WRITE = "operators.write"
@@ -94,6 +95,7 @@ _STEPS: tuple[tuple[OperatorRole, frozenset[Permission]], ...] = (
                 _P.SPOOF_WRITE,
                 _P.LOCATIONS_WRITE,
                 _P.BINDS_WRITE,
+                _P.NODES_WRITE,
                 _P.DEFINITIONS_READ,
                 _P.CONFIG_READ,
                 _P.CERTIFICATES_WRITE,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..smsc.submission import Submission
     from ..smsc.upstream import Upstream
     from ..store.history import History
+    from ..store.roll import Roll
     from ..store.store import Store
     from ..zones.kinds import ZoneKinds
     from ..zones.room import ZonesRoom
@@ -86,6 +87,7 @@ class Rooms:
     audit: Audit
     submission: Submission
     delivery: Delivery
+    roll: Roll  #: of the nodes
     binds: Binds
     router: Router
     upstream: Upstream  #: links to other centers

@@ -24,6 +24,7 @@ from . import (
     location,
     mailbox,
     message,
+    node,
     range,
     route,
     schedule,
@@ -78,6 +79,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(range.app, name="range")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(switch_link.app, name="switch-link")
+app.add_typer(node.app, name="node")
 app.add_typer(mailbox.app, name="mailbox")
 app.add_typer(zone.app, name="zone")
 app.add_typer(location.app, name="location")

@@ -12,6 +12,7 @@ time only. Everything that leaves here within one turn of the loop goes together
     look        "is an older row of this recipient worked on elsewhere?" -> its own are tried when there is none
     seen        numbers that spoke, or were woken: whoever keeps something for them tries it now
     ended       the end of a message whose submitter waits for it at another node (transaction mode)
+    wanted      a row of another node that somebody wants to cancel or replace here -> it lets go (`waiting.py`)
 
 How it fails: the database does not answer -> what was handed is found again by the pump; a look counts as "yes", and is
 repeated. Source: behaviour.md 2, 5; notes/store.md 4.
@@ -60,7 +61,10 @@ _MOST_AWAITED = 10_000
 #: Numbers in one packet.
 _MOST_NUMBERS = 250
 
-_SEEN, _SPOKE, _ENDED = "seen", "spoke", "ended"
+#: Rows that are being let go of; who asks for more asks again.
+_MOST_LETTING_GO = 1000
+
+_SEEN, _SPOKE, _ENDED, _WANTED = "seen", "spoke", "ended", "wanted"
 
 _OURS = Query(
     "handover: handed rows that are really ours",
@@ -111,6 +115,8 @@ class Handover:
         self._looking: dict[str, list[tuple[int, Looked]]] = {}
         self._awaited: OrderedDict[int, Ended] = OrderedDict()
         self._work: set[asyncio.Task[None]] = set()
+        self._let_go: Callable[[int], Coroutine[None, None, bool]] | None = None
+        self._letting_go: set[int] = set()
         self._loading = False
         self._stops: list[Callable[[], None]] = []
 
@@ -123,6 +129,7 @@ class Handover:
             self._bus.subscribe(_SEEN, partial(self._heard_of, worker.rouse)),
             self._bus.subscribe(_SPOKE, partial(self._heard_of, spoke)),
             self._bus.subscribe(_ENDED, self._heard_end),
+            self._bus.subscribe(_WANTED, self._heard_wanted),
         ]
         self._neighbours.on_change.append(changed)
         self._stops.append(lambda: self._neighbours.on_change.remove(changed))
@@ -185,6 +192,14 @@ class Handover:
                 "network_error": failure.network_error.hex(),
             }
         self._bus.publish(_ENDED, json.dumps(facts).encode())
+
+    def ask_to_let_go(self, epoch: int, id: int) -> None:
+        """Somebody here wants a row that the node in that epoch works on."""
+        self._bus.publish(_WANTED, f"{epoch} {id}".encode())
+
+    def let_go_with(self, let_go: Callable[[int], Coroutine[None, None, bool]]) -> None:
+        """Call `let_go` with messages of ours that somebody wants at another node."""
+        self._let_go = let_go
 
     def _soon(self) -> None:
         if not self._flush_soon:
@@ -271,6 +286,26 @@ class Handover:
             ended(MessageState(facts["state"]), failure)
         except (ValueError, TypeError, KeyError):
             _log.warning("end-not-understood", octets=len(payload))
+
+    def _heard_wanted(self, payload: bytes) -> None:
+        try:
+            epoch, id = map(int, payload.split())
+        except ValueError:
+            _log.warning("wish-not-understood", octets=len(payload))
+            return
+        if epoch != self._store.epoch or self._let_go is None or len(self._letting_go) >= _MOST_LETTING_GO:
+            return
+        if id not in self._letting_go:
+            self._letting_go.add(id)
+            self._begin(self._give_away(id, self._let_go), "row wanted elsewhere")
+
+    async def _give_away(self, id: int, let_go: Callable[[int], Coroutine[None, None, bool]]) -> None:
+        try:
+            await let_go(id)
+        except (OSError, StoreClosed) as error:  # whoever wants it is told that it is under delivery
+            _log.warning("row-not-let-go", error=str(error))
+        finally:
+            self._letting_go.discard(id)
 
     # ------------------------------------------------------------------------------------------------ looking
 

@@ -9,22 +9,30 @@ One process on SQLite has no others: it gets the seats, which then count nothing
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import structlog
 
+from ..outlet import Outlet
 from ..store.bus import Bus
 from ..store.engine import Engine
+from ..store.roll import TOPIC
 from ..store.store import StoreClosed
 from .binds import Binds
+from .delivery import Delivery
 from .handover import Handover
 from .limits import Throttles
 from .neighbours import Neighbours
 from .seats import Seats
 from .shares import Shares
+from .upstream import Upstream
+from .waiting import Waiting
 
 __all__ = ["Neighbourhood"]
 
 _log = structlog.get_logger(__name__)
+
+_LINK_PASSWORD = "link-password"  # noqa: S105  #: topic: a link has a new one
 
 
 class Neighbourhood:
@@ -33,19 +41,41 @@ class Neighbourhood:
     def __init__(self, store: Engine, bus: Bus, *, binds: Binds, throttles: Throttles) -> None:
         """`store` and `bus` are open; `dead_after_s` and whether there may be others are the store's."""
         self._store = store
+        self._bus = bus
         self._binds = binds
+        self._links: Upstream | None = None
         self._looking: set[asyncio.Task[None]] = set()
         self.seats = Seats(store, shared=store.shared)
         self.handover: Handover | None = None
         if not store.shared:
             return
         dead_after_ms = int(store.settings.dead_after_s * 1000)
-        self.neighbours = Neighbours(store, bus, outlets=binds.outlets, dead_after_ms=dead_after_ms)
+        self.neighbours = Neighbours(store, bus, outlets=self._outlets, dead_after_ms=dead_after_ms)
         binds.on_change.append(self.neighbours.stir)
         self.neighbours.on_gone.append(store.adopt_soon)
         self.handover = Handover(store, bus, self.neighbours)
         self.shares = Shares(bus, throttles, epoch=lambda: store.epoch, nodes=lambda: self.neighbours.nodes)
-        bus.subscribe("node", lambda _: self._look())
+        bus.subscribe(TOPIC, lambda _: self._look())
+
+    def include(self, links: Upstream) -> None:
+        """Let the others know which links are up here, and that a link has a new password."""
+        self._links = links
+        if self.handover is not None:
+            links.on_renewed.append(lambda link: self._bus.publish(_LINK_PASSWORD, str(link).encode()))
+            self._bus.subscribe(_LINK_PASSWORD, lambda said: links.renewed(int(said)))
+
+    def _outlets(self) -> Iterable[Outlet]:
+        """What this node may reach and others may not."""
+        return [*self._binds.outlets(), *(self._links.outlets() if self._links is not None else ())]
+
+    def waiting(self, delivery: Delivery) -> Waiting:
+        """What waits for its delivery, at whichever node."""
+        handover = self.handover
+        if handover is None:
+            return Waiting(self._store, delivery)
+        waiting = Waiting(self._store, delivery, handover.ask_to_let_go)
+        handover.let_go_with(waiting.let_go)
+        return waiting
 
     def reaching(self, account: int) -> int:
         """The epoch of the node that reaches an account; ours, if nobody does or there is nobody else."""

@@ -29,7 +29,6 @@ from .routing import Router
 from .schedules import Schedules
 from .screening import Screening
 from .submission import Submission, SubmissionSettings
-from .waiting import Waiting
 
 __all__ = ["MessagePath"]
 
@@ -79,7 +78,7 @@ class MessagePath:
             handover=neighbourhood.handover,
         )
         self.holding = Holding(store, self.receipts)
-        self.waiting = Waiting(store, self.delivery)
+        self.waiting = neighbourhood.waiting(self.delivery)
         self.recall = Recall(
             store=store,
             history=history,

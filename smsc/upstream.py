@@ -124,6 +124,8 @@ class Upstream:
         self._alert_buckets: dict[int, TokenBucket] = {}
         self._ingresses: dict[tuple[int, int, str], Ingress] = {}
         self.pins = Pins()
+        #: Called with a link's number when it has a new password: other nodes bind with it too.
+        self.on_renewed: list[Callable[[int], None]] = []
 
     # ------------------------------------------------------------------------------------------------ wiring
 
@@ -184,6 +186,12 @@ class Upstream:
                 binds.use(change.after)
 
     def renew(self, number: int) -> None:
+        """A link was given a new password here."""
+        self.renewed(number)
+        for hook in self.on_renewed:
+            hook(number)
+
+    def renewed(self, number: int) -> None:
         """A link has a new password."""
         binds = self._binds.get(number)
         if binds is not None:
@@ -200,6 +208,10 @@ class Upstream:
         """A link's outlet by the link's number."""
         link = self._links.by_number(number)
         return self._of(link).outlet if link is not None else None
+
+    def outlets(self) -> list[LinkOutlet]:
+        """Those of every link that is known here."""
+        return [binds.outlet for binds in self._binds.values()]
 
     def outlets_of_account(self, system_id: str) -> list[LinkOutlet]:
         """Links whose messages are taken in as those of an account: the way back to it."""

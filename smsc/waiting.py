@@ -103,6 +103,8 @@ _ELSEWHERE = (QueueReason.REDELIVERY, QueueReason.FORWARDED)
 
 #: Waits between tries to take hold of a row that is just changing hands (seconds).
 _PATIENCE_S = (0.0, 0.01, 0.05, 0.2)
+#: The same for a row of another node, which must hear of it, write and be read again.
+_PATIENCE_ELSEWHERE_S = (*_PATIENCE_S, 0.25, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,10 @@ class Waiting:
 
     async def hold(self, id: int) -> Held | None:
         """Take hold of a message; None if it does not wait, or an attempt is under way. Raises OSError."""
-        for pause in _PATIENCE_S:
+        elsewhere = False
+        for turn, pause in enumerate(_PATIENCE_ELSEWHERE_S):
+            if turn >= len(_PATIENCE_S) and not elsewhere:
+                return None
             if pause:
                 await asyncio.sleep(pause)
             rows = await self._store.fetch(_ROW, id=id)
@@ -192,6 +197,7 @@ class Waiting:
                 if loan is not None:
                     return self._held(row, loan.task.message, loan)
             else:
+                elsewhere = True
                 self._ask_to_let_go(owner, id)
         return None
 

@@ -144,8 +144,8 @@ class PostgresqlStore(Engine):
     def _session_settings(self) -> dict[str, str]:
         """A node that stops in the middle of a transaction keeps its rows locked: before others may take it for dead,
         the server has ended that transaction, so that they can take the rows over."""
-        idle_ms = max(int(self.settings.dead_after_s * 500), 1)
-        return {**_SESSION_SETTINGS, "idle_in_transaction_session_timeout": str(idle_ms)}
+        idle_ms = str(max(self.settings.late_after_ms, 1))
+        return {**_SESSION_SETTINGS, "idle_in_transaction_session_timeout": idle_ms}
 
     async def _writer_connection(self) -> Connection:
         """The writing connection, made anew if it is gone. Raises OSError or what asyncpg raises."""

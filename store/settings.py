@@ -69,6 +69,11 @@ class StoreSettings(BaseModel):
 
     retention: RetentionSettings = RetentionSettings()
 
+    @property
+    def late_after_ms(self) -> int:
+        """Milliseconds without a heartbeat after which a node does not send any more."""
+        return int(self.dead_after_s * 500)
+
 
 class BusSettings(BaseModel):
     """How the nodes of a center wake each other. What the bus loses is repaired from the database."""

@@ -216,6 +216,16 @@ def test_top_shows_the_center_once(center: Any) -> None:
     assert center.answer("top")["well"] is True
 
 
+def test_the_only_node_is_not_drained_by_mistake(center: Any) -> None:
+    (node,) = center.answer("node", "list")
+    assert (node["state"], node["here"]) == ("live", True)
+    for name in (node["name"], node["id"]):
+        refused = center.call("node", "drain", name)
+        assert refused.exit_code == 1
+        assert "No other node serves" in refused.stderr
+    assert center.call("node", "drain", "nobody").exit_code == 1
+
+
 def test_what_is_in_force_is_shown_with_its_source(center: Any) -> None:
     shown = {one["key"]: one for one in center.answer("config", "show", "--changed")}
     assert shown["smpp.port"]["value"] == 0

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from node_cluster import Esmes, cluster, esmes
+from other_center import OtherCenter, other_center
 from running_center import RunningCenter
 from waiting import eventually
 
-from restante.simulator.link import Answer
+from restante.message import MessageState
+from restante.simulator.link import Answer, BindRefused
 from restante.smsc.smpp import pdu
+from restante.smsc.smpp.command_status import CommandStatus as Status
 
 pytestmark = pytest.mark.xdist_group("nodes")
+
+SHOP = {"source_addr_ton": 5, "source_addr": b"Shop"}
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +29,6 @@ def nodes(pg_server: object, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         first = made[0]
         first.add_account("shop", "secret", sources=["*"])
         first.add_account("bank", "secret", numbers=["12345"])
-        first.add_account("msc", "secret", role="switch")
-        first.add_range("+4477")
-        first.add_route("phones", prefix="+4477", target="account", account="msc")
         yield made
     pg_server.drop_database(url)  # type: ignore[attr-defined]
 
@@ -36,17 +39,44 @@ def peers() -> Iterator[Esmes]:
         yield made
 
 
-class Log:
-    """What an ESME received, in order."""
+@pytest.fixture
+def other() -> Iterator[OtherCenter]:
+    with other_center() as made:
+        yield made
 
-    def __init__(self) -> None:
+
+class Log:
+    """What an ESME received, in order. It may keep its answers back."""
+
+    def __init__(self, *, answers: bool = True) -> None:
         self.texts: list[str] = []
         self.receipts: list[str] = []
+        self.answers = answers
+        self.kept: list[Callable[[], None]] = []
 
     def __call__(self, message: pdu.DeliverSm, answer: Answer) -> None:
         text = message.short_message.decode("latin-1")
         (self.receipts if message.esm_class & 0x04 else self.texts).append(text)
-        answer(0, b"")
+        if self.answers:
+            answer(0, b"")
+        else:
+            self.kept.append(partial(answer, 0, b""))
+
+    def go_on(self) -> None:
+        """Answer what was kept back, and everything from now on."""
+        self.answers = True
+        for answer in self.kept:
+            answer()
+
+    def stat(self, id: int) -> str:
+        """What the receipts say about a message."""
+        found = [text.split("stat:")[1][:7] for text in self.receipts if text.startswith(f"id:{id} ")]
+        assert len(found) <= 1, f"{len(found)} receipts about {id}"
+        return found[0] if found else ""
+
+
+def status(peers: Esmes, sender: object, request: pdu.CancelSm | pdu.ReplaceSm) -> int:
+    return peers.ask(sender, request).command_status  # type: ignore[arg-type]  # a Connection
 
 
 def test_what_arrives_at_one_node_reaches_an_esme_at_the_other(
@@ -62,3 +92,152 @@ def test_what_arrives_at_one_node_reaches_an_esme_at_the_other(
     eventually(lambda: len(shop.receipts) == 20, "all receipts back at the first")
     assert all("stat:DELIVRD" in receipt for receipt in shop.receipts)
     assert {int(receipt.split()[0].removeprefix("id:")) for receipt in shop.receipts} == set(ids)
+
+
+def test_a_message_in_another_nodes_hands_is_asked_for_cancelled_and_replaced(
+    nodes: list[RunningCenter], peers: Esmes
+) -> None:
+    """The recipient takes one at a time and holds its answer back: the first is under way, the others wait there."""
+    a, b = nodes
+    a.add_account("slow", "secret", numbers=["54321"], window=1)
+    slow, shop = Log(answers=False), Log()
+    eventually(lambda: "slow" in [one["system_id"] for one in b.call("GET", "/accounts?limit=200")["items"]])
+    peers.bind(b, "slow", "secret", on_message=slow)
+    sender = peers.bind(a, "shop", "secret", on_message=shop)
+    ids = [peers.submit(sender, "54321", text) for text in ("one", "two", "three", "four")]
+    eventually(lambda: slow.texts, "the first")
+    named = [str(id).encode() for id in ids]
+    asked = peers.ask(sender, pdu.QuerySm(message_id=named[1], **SHOP))
+    assert isinstance(asked, pdu.QuerySmResp)
+    assert asked.message_state == MessageState.ENROUTE
+    assert status(peers, sender, pdu.CancelSm(message_id=named[1], **SHOP)) == 0
+    new = pdu.ReplaceSm(message_id=named[2], short_message=b"three anew", registered_delivery=1, **SHOP)
+    assert status(peers, sender, new) == 0
+    first = pdu.CancelSm(message_id=named[0], **SHOP)
+    assert status(peers, sender, first) == Status.ESME_RCANCELFAIL, "it is under delivery there"
+    assert shop.stat(ids[1]) or eventually(lambda: shop.stat(ids[1]), "its receipt")
+    assert shop.stat(ids[1]) == "DELETED"
+    peers.soon(slow.go_on)
+    eventually(lambda: len(slow.texts) == 3, "all that is left")
+    assert sorted(slow.texts) == ["four", "one", "three anew"]
+    for id in (ids[0], ids[2], ids[3]):
+        assert eventually(partial(shop.stat, id), "its receipt") == "DELIVRD"
+
+
+def test_messages_follow_an_esme_that_moves(nodes: list[RunningCenter], peers: Esmes) -> None:
+    """The bind at one node is cut with one message under way; everything comes to the other node."""
+    a, b = nodes
+    there, here, shop = Log(answers=False), Log(), Log()
+    first = peers.bind(b, "bank", "secret", on_message=there)
+    sender = peers.bind(a, "shop", "secret", on_message=shop)
+    ids = [peers.submit(sender, "12345", f"text {n}") for n in range(5)]
+    eventually(lambda: there.texts, "something at the first")
+    peers.drop(first)
+    peers.bind(a, "bank", "secret", on_message=here)
+    ids += [peers.submit(sender, "12345", f"text {n}") for n in range(5, 10)]
+    eventually(lambda: len(set(here.texts)) == 10, "all of them at the second", seconds=90)
+    for id in ids:
+        assert eventually(partial(shop.stat, id), "its receipt") == "DELIVRD"
+    assert len(here.texts) == 10, "something came twice"
+
+
+def test_a_link_that_one_node_only_reaches(
+    nodes: list[RunningCenter], peers: Esmes, other: OtherCenter
+) -> None:
+    """The other center takes one bind: both nodes' messages go over it, receipts find their message wherever it came
+    in, and what an operator wants of the link counts at both."""
+    a, b = nodes
+    other.most_binds = 1
+    other.accept_all()
+    link = {
+        "name": "narrow", "addresses": [other.address], "system_id": "us", "reconnect_min_s": 0.2,
+        "reconnect_max_s": 0.5,
+    }  # fmt: skip
+    made = a.call("POST", "/links", link)
+    a.add_route("out", prefix="+49", target="link", link="narrow")
+    eventually(lambda: other.bound, "a bind of either")
+    eventually(lambda: all(_routes(node, "out") for node in nodes), "the route at both")
+    ids: dict[int, Log] = {}
+    for node in nodes:
+        shop = Log()
+        sender = peers.bind(node, "shop", "secret", on_message=shop)
+        for n in range(5):
+            ids[peers.submit(sender, f"+4917000000{n}", f"from {node.folder.name} {n}")] = shop
+    logs = list({id(log): log for log in ids.values()}.values())
+    for one in ids:
+        assert eventually(lambda one=one: "".join(log.stat(one) for log in logs), "its receipt") == "DELIVRD"
+    assert len(other.submitted) == 10
+    for verb, condition in (("isolate", {"isolated", "down"}), ("suspend", {"suspended"})):
+        found = a.call("GET", f"/links/{made['id']}")
+        a.call("POST", f"/links/{made['id']}:{verb}", If_Match=f'"{found["version"]}"')
+        eventually(lambda wanted=condition: _condition(b, "narrow") in wanted, f"{verb} at the other node")
+    eventually(lambda: all(client.ended.is_set() for client in other.bound), "both to leave")
+
+
+def test_a_receipt_comes_over_another_nodes_bind(
+    nodes: list[RunningCenter], peers: Esmes, other: OtherCenter
+) -> None:
+    """Handed over and answered at one node; the receipt comes to the other one."""
+    a = nodes[0]
+    link = {"name": "wide", "addresses": [other.address], "system_id": "us", "reconnect_min_s": 0.2}
+    made = a.call("POST", "/links", link)
+    a.add_route("far", prefix="+33", target="link", link="wide")
+    eventually(lambda: len(other.bound) == 2, "binds of both")
+    shop = Log()
+    sender = peers.bind(a, "shop", "secret", on_message=shop)
+    id = peers.submit(sender, "+33123456789", "hello")
+    client, sent = other.submit()
+    other.answer(client, sent, "R1")
+    elsewhere = next(one for one in other.bound if one is not client)
+    other.receipt(elsewhere, sent, "R1")
+    assert other.response().command_status == 0
+    assert eventually(lambda: shop.stat(id), "its receipt") == "DELIVRD"
+    a.call("POST", f"/links/{made['id']}:suspend", If_Match=f'"{made["version"]}"')
+
+
+def test_seats_are_counted_over_both_nodes(nodes: list[RunningCenter], peers: Esmes) -> None:
+    a, b = nodes
+    number = a.add_account("few", "secret", max_binds=2)
+    eventually(lambda: b.call("GET", f"/accounts/{number}")["system_id"] == "few")
+    first, _ = peers.bind(a, "few", "secret"), eventually(lambda: bound(peers, b, "few"), "the account there")
+    for node in nodes:
+        with pytest.raises(BindRefused):
+            peers.bind(node, "few", "secret")
+    peers.drop(first)
+    eventually(lambda: bound(peers, b, "few"), "the seat that was left, at the other node")
+    with pytest.raises(BindRefused):
+        peers.bind(a, "few", "secret")
+
+
+def bound(peers: Esmes, node: RunningCenter, name: str) -> bool:
+    """Bind, if that is possible now."""
+    try:
+        peers.bind(node, name, "secret")
+    except BindRefused:
+        return False
+    return True
+
+
+def test_edits_count_at_both_nodes(nodes: list[RunningCenter], peers: Esmes) -> None:
+    a, b = nodes
+    id = a.add_account("fresh", "secret")
+    eventually(lambda: bound(peers, b, "fresh"), "the account at the other node")
+    a.call("POST", f"/accounts/{id}/credentials:rotate", {"password": "newer"})
+    eventually(lambda: not bound(peers, b, "fresh"), "the old password to be refused there")
+    there = peers.bind(b, "fresh", "newer")
+    found = a.call("GET", f"/accounts/{id}")
+    settings = {"suspended": True}
+    headers = {"If_Match": f'"{found["version"]}"', "Content_Type": "application/merge-patch+json"}
+    a.call("PATCH", f"/accounts/{id}", settings, **headers)
+    eventually(there.ended.done, "the bind at the other node to be ended")
+    with pytest.raises(BindRefused):
+        peers.bind(b, "fresh", "newer")
+
+
+def _routes(node: RunningCenter, name: str) -> bool:
+    return any(one["name"] == name for one in node.call("GET", "/routes?limit=200")["items"])
+
+
+def _condition(node: RunningCenter, name: str) -> str:
+    items = node.call("GET", "/links:status")["items"]
+    return next(str(one["condition"]) for one in items if one["name"] == name)

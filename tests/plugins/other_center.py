@@ -17,6 +17,7 @@ from typing import Any
 
 from restante.smsc.smpp import pdu
 from restante.smsc.smpp.codec import HEADER_OCTETS, Pdu
+from restante.smsc.smpp.command_status import CommandStatus
 from restante.smsc.smpp.tlv import Tag, one
 
 PATIENCE_S = 60.0
@@ -59,7 +60,7 @@ class Client:
     def _take(self, one: Pdu) -> None:
         if isinstance(one, pdu.Bind):
             self.bind = one
-            status = self.center.bind_status
+            status = self.center.bind_status or self.center.refuses_more()
             answer: Any = pdu.response_to(one, status)
             if not status:
                 answer.system_id = b"OTHER"
@@ -128,6 +129,7 @@ class OtherCenter:
         self.address = f"127.0.0.1:{self.port}"
         self.tls = tls
         self.bind_status = 0
+        self.most_binds = 1000  #: at a time
         self.silent = False
         self.bound: list[Client] = []
         self.clients: list[Client] = []
@@ -156,6 +158,11 @@ class OtherCenter:
         client = Client(self, connection)
         self.clients.append(client)
         client.serve()
+
+    def refuses_more(self) -> int:
+        """ESME_RALYBND once as many are bound as may be."""
+        standing = sum(not client.ended.is_set() for client in self.bound)
+        return CommandStatus.ESME_RALYBND if standing >= self.most_binds else 0
 
     def submit(self) -> tuple[Client, pdu.SubmitSm]:
         """The next message that we handed over."""

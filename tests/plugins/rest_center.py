@@ -66,8 +66,10 @@ from restante.smsc.screening import Screening
 from restante.smsc.submission import Submission
 from restante.smsc.upstream import Upstream
 from restante.smsc.waiting import Waiting
+from restante.store.bus import LocalBus
 from restante.store.connect import connect
 from restante.store.history import History
+from restante.store.roll import Roll
 from restante.store.settings import StoreSettings
 from restante.store.store import Answer, Release
 from restante.zones.kinds import ZoneKinds
@@ -374,6 +376,7 @@ async def rest_center(
         audit=Audit(store, RING),
         submission=submission,
         delivery=delivery,
+        roll=Roll(store, LocalBus(), late_after_ms=0),
         binds=binds,
         router=router,
         upstream=upstream,

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Any
 
 from smpplib import client as smpplib_client
-from smpplib import consts, smpp
+from smpplib import consts, exceptions, smpp
 
 make_pdu: Any = smpp.make_pdu
 PATIENCE_S = 60  #: per read
@@ -64,6 +64,11 @@ class Esme:
         elif pdu.command == "enquire_link":
             self.client._enquire_link_received(pdu)
             self.asked += 1
+        elif pdu.command == "unbind":
+            answer = make_pdu("unbind_resp", client=self.client)
+            answer.sequence = pdu.sequence
+            self.client.send_pdu(answer)
+            raise exceptions.ConnectionError("the center asked us to leave")
         else:
             self._answers[pdu.sequence] = pdu
 

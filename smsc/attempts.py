@@ -270,6 +270,7 @@ class Attempts:
         more = bool(lane.waiting) and outlet.handset
         delivery = seam.Delivery(task.message, task.attempts + 1, task.lead.rule, more_messages_to_send=more)
         attempt = Attempt(partial(self._ended, lane, task))
+        self._failpoint("before-send")
         try:
             taken = outlet.hand(delivery, attempt)
         except Exception:  # one outlet's bug must not stop the others

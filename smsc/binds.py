@@ -417,3 +417,4 @@ class Binds:
             dirty, self._dirty = self._dirty, {}
             for bind in dirty.values():
                 bind.flush()
+            self._failpoint("after-response")

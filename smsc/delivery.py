@@ -98,7 +98,7 @@ class Delivery:
         self._seen_hooks: list[Callable[[str], None]] = []
         self._runner: asyncio.Task[None] | None = None
         self._holding = Holding(store, receipts)
-        self._settlements = Settlements(store, closed=self.halt)
+        self._settlements = Settlements(store, closed=self.halt, failpoint=failpoint)
         self._desk = Desk(store, recipients, max_tasks=settings.max_tasks, max_octets=settings.max_octets)
         self._pump = Pump(
             store, recipients, receipts, self._desk,

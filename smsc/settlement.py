@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from ..store.failpoints import Failpoint, nothing
 from ..store.store import Answer, Change, Store, StoreClosed
 
 __all__ = ["PUT_AGAIN_MS", "Settlement", "Settlements"]
@@ -44,6 +45,7 @@ class Settlement:
         if answer is Answer.STORED:
             self.room.settled()
             self.on_stored(self.change)
+            self.room.failpoint("after-finish")
         else:
             self.room.refused(self, answer)
 
@@ -51,10 +53,11 @@ class Settlement:
 class Settlements:
     """The outcomes of one node that are on their way to disk."""
 
-    def __init__(self, store: Store, *, closed: Callable[[], None]) -> None:
+    def __init__(self, store: Store, *, closed: Callable[[], None], failpoint: Failpoint = nothing) -> None:
         """`closed` is called when the store takes nothing any more."""
         self._store = store
         self._closed = closed
+        self.failpoint = failpoint
         self._later: list[tuple[int, Callable[[], None]]] = []  # (when, what)
         self._under_way = 0
 

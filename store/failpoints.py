@@ -4,7 +4,15 @@ In charge of: reading one setting and dying at the right pass. Not in charge of:
 (`tests/crash/`). The seam is a plain function that rooms are given and call with the point's name; without the
 setting it is a function that does nothing, called once a batch at most.
 
-Points: `before-commit`, `after-commit` (store), `before-response` (listener), `after-send`, `before-finish` (delivery).
+Points:
+
+    before-commit, after-commit             store: each transaction of changes
+    before-take-over, after-take-over       store: rows of lives that are over are looked for; some were given back
+    after-claim                             store: rows were claimed, and nobody knows it yet
+    before-response, after-response         binds: what a turn of the loop has to say is written
+    before-send, after-send                 delivery: a message is handed to an outlet
+    before-finish, after-finish             delivery: an outcome is about to be recorded; it is on disk
+
 Setting: `RESTANTE_FAILPOINT=before-commit:3` kills at the third pass.
 """
 

@@ -54,6 +54,7 @@ bench-full: venv ## print all of them: every number of binds and window, a milli
 	$(BIN)/python bench/growth.py --stored 100000,$(or $(GROWN),1000000)
 	$(BIN)/python bench/purge.py
 	$(BIN)/python bench/memory.py --queued 1000000
+	$(BIN)/python bench/nodes.py
 
 lock: venv ## renew the locks from requirements*.in (UPGRADE=1 takes newer versions)
 	$(BIN)/uv pip compile --quiet --no-config $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes \

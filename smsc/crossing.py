@@ -116,6 +116,7 @@ class Crossing:
 
     def look_around(self) -> None:
         """Outlets came or went at other nodes: what waits here for a clock may be theirs now."""
+        self._recording.look_for_the_missing()
         for lane in list(self._desk.lanes.values()):
             if not lane.flying and not lane.parked_at and any(map(self._is_elsewhere, lane.standing())):
                 lane.blocked_until = 0

@@ -115,9 +115,15 @@ class Esmes:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     def close(self) -> None:
-        """Cut everything."""
-        for connection in self._open:
-            self._loop.call_soon_threadsafe(connection.abort)
+        """Cut everything; returns when it is cut."""
+
+        async def cut() -> None:
+            for connection in self._open:
+                connection.abort()
+            for connection in self._open:
+                await connection.ended
+
+        self._call(cut())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 

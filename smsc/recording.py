@@ -192,7 +192,7 @@ class Recording:
         requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
         change = Change(done=ignore, requeue=requeue, writes=writes)
         missed = None
-        if outcome is not None and outcome.reason == NOT_BOUND and task.lead is not None:
+        if outcome is not None and task.lead is not None and not task.lead.outlet.reachable():
             missed = partial(self._look_again, task.lead.outlet, message.recipient)
         if holds_lane and near:
             lane.blocked_until = due_at

@@ -98,6 +98,7 @@ def run(folder: Path, url: str, names: str, bus: str = "") -> None:
         assert bool(places[node_and_life]) is serves, (node_and_life, places)
 
 
+@pytest.mark.long
 def test_one_of_two_dies(tmp_path: Path, pg_database: str) -> None:
     with nats_server() as server:
         run(tmp_path, pg_database, "ab", server.url)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from crash_book import Page, drained, judge, page
 from crash_load import PASSWORD, Traffic, furnish, traffic
+from nats_server import nats_server
 from node_cluster import cluster
 from running_center import RunningCenter
 from smpplib import exceptions
@@ -115,7 +116,9 @@ def test_a_rolling_restart_loses_nothing(tmp_path: Path, pg_database: str) -> No
     seed = random.SystemRandom().randrange(1 << 32)
     url = pg_database
     with contextlib.ExitStack() as stack:
-        nodes = stack.enter_context(cluster(tmp_path, url, "ab", {"store.durability": "process-crash-only"}))
+        bus = stack.enter_context(nats_server())
+        settings = {"store.durability": "process-crash-only", "bus.url": bus.url}
+        nodes = stack.enter_context(cluster(tmp_path, url, "ab", settings))
         furnish(nodes[0])
         nodes[0].add_account("lib", PASSWORD, sources=["*"])
         ports = [node.smpp_port for node in nodes]
@@ -124,21 +127,22 @@ def test_a_rolling_restart_loses_nothing(tmp_path: Path, pg_database: str) -> No
         load.wait_bound()
         lib = stack.enter_context(restless(ports, load))
         load.go()
-        load.more(200)
+        load.more(100)
         for node, other in (nodes, nodes[::-1]):
             ended = command(other, "node", "drain", node.folder.name, "--wait", "60")
             assert ended["state"] == "ended"
+            eventually(node.process_ended, "its process to end")
             assert node.stop() == 0, "\n".join(node.lines)
             load.wait_gone_from(node.smpp_port)
             load.round += 1
             states = {one["name"]: one["state"] for one in command(other, "node", "list")}
             assert states == {node.folder.name: "ended", other.folder.name: "live"}
-            load.more(200)
+            load.more(100)
             node.start()
             eventually(lambda node=node: node.smpp_port in list(load.bound.values()), "binds there")
             load.send_home()
             load.wait_bound()
-            load.more(200)
+            load.more(100)
         load.rest()
         lib.submits = False
         eventually(lambda: drained(url, load), "the center to drain", seconds=120)

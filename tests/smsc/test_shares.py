@@ -85,6 +85,7 @@ def test_a_new_node_gives_a_fifth_at_most_before_it_is_known() -> None:
         center.second([200, 1])  # it is asked for the first time
         first = center.second([200, 200])
         assert sum(first) <= 1.3 * RATE + 10
+        last = first
         for _ in range(3):
             last = center.second([200, 200])
         assert sum(last) <= 1.1 * RATE

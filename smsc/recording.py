@@ -62,7 +62,7 @@ _BLANK = Sql(
     update(tables.body).where(tables.body.c.message == bindparam("id")).values(payload=bindparam("nothing")),
 )
 
-_MOST_MISSING = 10_000  #: outlets whose return is waited for
+_MOST_MISSING = 10_000  #: recipients behind outlets whose return is waited for
 _MOST_VEILED = 100_000  #: recipients whose withheld messages wait behind each other
 
 
@@ -90,7 +90,7 @@ class Recording:
         self._pump = pump
         self._horizon_ms = horizon_s * 1000
         self._veiled: dict[str, int] = {}  # recipient -> next try of what is withheld from him
-        self._missing: dict[str, Outlet] = {}  # not reached from any node when messages were put off
+        self._missing: dict[str, Outlet] = {}  # recipient -> outlet that no node reached when it was tried
         self._unheard: Callable[[Message, MessageState, Outcome | None], None] | None = None
         self._reached: Callable[[Outlet, str], object] = lambda outlet, _: outlet.reachable()
 
@@ -247,15 +247,16 @@ class Recording:
             self._desk.rouse(recipient)
             self._desk.nudge()
         elif self._unheard is not None and len(self._missing) < _MOST_MISSING:
-            self._missing[outlet.name] = outlet
+            self._missing[recipient] = outlet
 
     def look_for_the_missing(self) -> None:
         """Outlets came or went at other nodes: one may be back whose node found nothing to wake, because what waits
         behind it was put off here a moment later."""
-        for name, outlet in list(self._missing.items()):
-            if self._reached(outlet, ""):
-                del self._missing[name]
-                self._pump.came_back(name)
+        for recipient, outlet in list(self._missing.items()):
+            if self._reached(outlet, recipient):
+                del self._missing[recipient]
+                self._pump.want(recipient)
+                self._desk.rouse(recipient)
                 self._desk.nudge()
 
     # ------------------------------------------------------------------------------------------ to disk

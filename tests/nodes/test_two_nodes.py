@@ -125,6 +125,23 @@ def test_a_message_in_another_nodes_hands_is_asked_for_cancelled_and_replaced(
         assert eventually(partial(shop.stat, id), "its receipt") == "DELIVRD"
 
 
+def test_messages_follow_an_esme_that_moves(nodes: list[RunningCenter], peers: Esmes) -> None:
+    """The bind at one node is cut with one message under way; everything comes to the other node."""
+    a, b = nodes
+    there, here, shop = Log(answers=False), Log(), Log()
+    first = peers.bind(b, "bank", "secret", on_message=there)
+    sender = peers.bind(a, "shop", "secret", on_message=shop)
+    ids = [peers.submit(sender, "12345", f"text {n}") for n in range(5)]
+    eventually(lambda: there.texts, "something at the first")
+    peers.drop(first)
+    peers.bind(a, "bank", "secret", on_message=here)
+    ids += [peers.submit(sender, "12345", f"text {n}") for n in range(5, 10)]
+    eventually(lambda: len(set(here.texts)) == 10, "all of them at the second")
+    for id in ids:
+        assert eventually(partial(shop.stat, id), "its receipt") == "DELIVRD"
+    assert sorted(here.texts) == [f"text {n}" for n in range(10)], "something came twice"
+
+
 def test_a_link_that_one_node_only_reaches(
     nodes: list[RunningCenter], peers: Esmes, other: OtherCenter
 ) -> None:

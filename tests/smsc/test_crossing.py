@@ -14,15 +14,11 @@ class Bystanders:
 
     def __init__(self) -> None:
         self.wanted: list[str] = []
-        self.back: list[str] = []
         self.roused: list[str] = []
         self.nudges = 0
 
     def want(self, recipient: str) -> None:
         self.wanted.append(recipient)
-
-    def came_back(self, outlet: str) -> None:
-        self.back.append(outlet)
 
     def rouse(self, recipient: str) -> None:
         self.roused.append(recipient)
@@ -45,12 +41,12 @@ def test_the_news_that_an_outlet_is_back_may_come_before_or_after_the_record_tha
     recording._look_again(shop, "=1")
     recording._look_again(bank, "=2")
     recording.look_for_the_missing()  # some other outlet came or went
-    assert (there.back, there.nudges) == ([], 0)
+    assert (there.wanted, there.nudges) == ([], 0)
     places.add("shop")
     recording.look_for_the_missing()
     recording.look_for_the_missing()
-    assert (there.back, there.nudges) == (["shop"], 1), "once"
+    assert (there.wanted, there.roused, there.nudges) == (["=1"], ["=1"], 1), "once"
     recording._look_again(shop, "=3")  # the news was here first
-    assert (there.wanted, there.roused) == (["=3"], ["=3"])
+    assert (there.wanted, there.roused) == (["=1", "=3"], ["=1", "=3"])
     recording.look_for_the_missing()
-    assert there.back == ["shop"]
+    assert there.wanted == ["=1", "=3"]

@@ -292,6 +292,15 @@ class Affiliations:
         _learned.labels("moved" if moved else "new" if before is None else "same").inc()
         return remembered
 
+    def doubt(self, who: Who) -> None:
+        """The subscriber was seen: whatever says that nobody serves it, or that nobody knows, is asked again."""
+        entry = self._entries.get(who.key)
+        if entry is None:
+            return
+        entry.failed_until = 0.0
+        if entry.affiliation is not None and entry.affiliation.status is not Status.ATTACHED:
+            entry.good_until = 0.0
+
     def forget(self, who: Who) -> bool:
         """Flush one subscriber; whether there was anything."""
         entry = self._entries.pop(who.key, None)

@@ -57,8 +57,12 @@ class S6cRegister:
         now_ms: Callable[[], int],
         host: str = "",
         name: str = "hss",
+        learn: Callable[[str, str], None] = lambda host, realm: None,
     ) -> None:
-        """`center`: our E.164 digits. `host`: of the HSS; "" leaves it to the realm. `session`: makes Session-Ids."""
+        """`center`: our E.164 digits. `host`: of the HSS; "" leaves it to the realm. `session`: makes Session-Ids.
+
+        `learn(host, realm)`: what the HSS said of a node.
+        """
         self.name = name
         self._node = node
         self._identity: Identity = node.identity
@@ -67,6 +71,7 @@ class S6cRegister:
         self._host = host
         self._session = session
         self._now_ms = now_ms
+        self._learn = learn
 
     async def lookup(self, who: Who, *, fresh: bool, timeout_s: float) -> Affiliation:
         """See `AffiliationProvider.lookup`."""
@@ -93,6 +98,8 @@ class S6cRegister:
         code, experimental = answer.result
         if answer.succeeded:
             found = read_routing(answer)
+            for node in found.nodes:
+                self._learn(node.name, node.realm)
             addresses = tuple(each for node in found.nodes for each in _addresses(node))
             status = Status.ATTACHED if addresses else Status.ABSENT
             return Affiliation(status, addresses, self.name, now, found.imsi or who.imsi, asked_number)

@@ -63,9 +63,11 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 class Unavailable(Exception):
     """A request without an answer: "disconnected", "busy", "timeout", "no-route"."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, end_to_end: int | None = None) -> None:
+        """`end_to_end`: of the request, if it was sent and nobody knows whether it arrived."""
         super().__init__(reason)
         self.reason = reason
+        self.end_to_end = end_to_end
         _FAILED.labels(reason).inc()
 
 
@@ -105,6 +107,7 @@ Handler = Callable[["Connection", Message], None]
 class _Asked:
     answer: asyncio.Future[Message]
     timer: asyncio.TimerHandle
+    end_to_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,8 @@ class Connection(asyncio.Protocol):
         self.peer_host = ""  #: what the peer called itself and was admitted as, in lower case; "" before
         self.peer_realm = ""
         self.peer_address = ""  #: IP address
+        self.peer_port = 0
+        self.opened_at = 0.0  #: time of the loop at which it came to OPEN
         self.peer_applications: frozenset[int] = frozenset()
         self._hooks = hooks
         self._timers = timers
@@ -151,7 +156,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is not derived from it
-        self.peer_address = str((transport.get_extra_info("peername") or ("",))[0])
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self.peer_address, self.peer_port = str(peer[0]), int(peer[1])
         if self._unwanted:
             transport.abort()
             return
@@ -167,7 +173,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         for asked in self._asked.values():
             if not asked.answer.done():
-                asked.answer.set_exception(Unavailable("disconnected"))
+                asked.answer.set_exception(Unavailable("disconnected", asked.end_to_end))
         self._hooks.closed(self)
         if not self.lost.done():
             self.lost.set_result(None)
@@ -199,7 +205,17 @@ class Connection(asyncio.Protocol):
         self._send(self._next(codec.REQUEST, Command.DISCONNECT_PEER, 0, avps))
         self._watch(self._timers.disconnect_s, self.give_up)
 
+    def probe(self) -> None:
+        """Ask whether the peer still lives, and give up if it does not say so soon."""
+        if self.state is State.OPEN and not self._doubted:
+            self._ask_for_life(min(self._timers.capabilities_s, self._timers.watchdog_s))
+
     # --------------------------------------------------------------------------------------------------- requests
+
+    @property
+    def is_made(self) -> bool:
+        """Whether TCP has connected, so that we may have introduced ourselves."""
+        return self._transport is not None
 
     @property
     def is_open(self) -> bool:
@@ -232,7 +248,7 @@ class Connection(asyncio.Protocol):
         message = self._next(flags, code, application, avps, end_to_end)
         number = message.hop_by_hop
         timer = self._loop.call_later(timeout_s, self._late, number)
-        asked = self._asked[number] = _Asked(self._loop.create_future(), timer)
+        asked = self._asked[number] = _Asked(self._loop.create_future(), timer, message.end_to_end)
         self._send(message)
         try:
             return await asked.answer
@@ -247,6 +263,10 @@ class Connection(asyncio.Protocol):
             return False
         self._send(request.answer(avps, error=error))
         return True
+
+    def leave(self, request: Message) -> None:
+        """Leave a request without an answer: nobody knows what to say, and the peer will come again."""
+        self._unanswered.discard((request.hop_by_hop, request.end_to_end))
 
     def refuse(self, request: Message, result: int, reason: str = "") -> bool:
         """Answer with a Result-Code alone."""
@@ -349,6 +369,7 @@ class Connection(asyncio.Protocol):
         self.peer_realm = message.avps.identity("Origin-Realm")
         self.peer_applications = _applications(message.avps)
         self._move(State.OPEN)
+        self.opened_at = self._loop.time()
         self._watch(self._watchdog(), self._silent)
         self._hooks.opened(self)
 
@@ -392,9 +413,12 @@ class Connection(asyncio.Protocol):
         elif self._doubted:
             self.give_up()
         else:
-            self._doubted = True
-            self._send(self._next(codec.REQUEST, Command.DEVICE_WATCHDOG, 0, self._origin()))
-            self._watch(wait, self._silent)
+            self._ask_for_life(wait)
+
+    def _ask_for_life(self, wait: float) -> None:
+        self._doubted = True
+        self._send(self._next(codec.REQUEST, Command.DEVICE_WATCHDOG, 0, self._origin()))
+        self._watch(wait, self._silent)
 
     # ---------------------------------------------------------------------------------------------------- writing
 

@@ -5,9 +5,16 @@ connection for a request, direct or through a relay; handing requests to handler
 connection (`connection.py`), or messages (`short_messages.py`).
 
 A name belongs to one connection at a time. Whoever claims one that is connected already is refused and counted, and the
-alarm is told: it is a misconfiguration or somebody who pretends.
+alarm is told: it is a misconfiguration or somebody who pretends. The connection that is there is asked whether it still
+lives, because the peer may have lost it without our knowing.
 
-Source: RFC 6733 §2.4, §5.6.4 (election: here each pair is set up to connect from one side only), §6.1.
+A pair may be set up so that either side connects. If both do at once, the one whose name is greater in octets keeps
+the connection that it accepted, and gives its own up. While there is one, nobody makes another.
+
+A request that was under way when its connection was lost goes once more over another way, if there is one, marked as
+perhaps a repetition.
+
+Source: RFC 6733 §2.4, §5.5.4 (failing over), §5.6.4 (election), §6.1.
 """
 
 from __future__ import annotations
@@ -15,14 +22,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...metrics import counter
 from ..causes import ResultCode
 from ..reconnect import Backoff
 from .codec import Avp, Message
-from .connection import Connection, Hooks, Identity, Limits, Timers, Unavailable
+from .connection import Connection, Hooks, Identity, Limits, State, Timers, Unavailable
 from .dictionary import Command
 
 __all__ = ["Handler", "Node", "PeerSettings"]
@@ -51,8 +58,14 @@ class _Peer:
     settings: PeerSettings
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     connection: Connection | None = None
+    offered: Connection | None = None  #: made by us, and not introduced so far
     keeper: asyncio.Task[None] | None = None
     backoff: Backoff = field(default_factory=Backoff)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests pass."""
+        return self.connection is not None and self.connection.is_open
 
 
 class Node:
@@ -87,6 +100,7 @@ class Node:
         self._alarm = alarm
         self._changed = changed
         self._rng = rng or random.Random()
+        self._sessions = self._rng.getrandbits(32)
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
 
@@ -121,7 +135,28 @@ class Node:
         if connections:
             await asyncio.wait([connection.lost for connection in connections])
 
+    def handle(self, command: Command, handler: Handler) -> None:
+        """Have requests of this command handled so, from now on."""
+        self._handlers[int(command)] = handler
+
     # ---------------------------------------------------------------------------------------------------- requests
+
+    def session(self) -> str:
+        """A new Session-Id (RFC 6733 §8.8)."""
+        self._sessions += 1
+        return f"{self.identity.host};{self.identity.state_id};{self._sessions & 0xFFFFFFFF}"
+
+    def peers(self) -> Iterator[tuple[PeerSettings, Connection | None]]:
+        """Every peer that there should be, with its connection if there is one, in the order given."""
+        return ((peer.settings, peer.connection) for peer in self._peers.values())
+
+    def disconnect(self, host: str) -> bool:
+        """Say good-bye to a peer; False if it is not connected. It may come back, and we may connect again."""
+        peer = self._peers.get(host.lower())
+        if peer is None or peer.connection is None:
+            return False
+        peer.connection.close()
+        return True
 
     def connected(self, host: str) -> bool:
         """Whether a peer of this name is connected."""
@@ -134,9 +169,9 @@ class Node:
         Without a host any relay will do, then any peer: the realm alone decides where it goes.
         """
         direct = self._peers.get(host.lower())
-        if direct is not None and direct.connection is not None:
+        if direct is not None and direct.is_open:
             return direct.connection
-        up = [peer for peer in self._peers.values() if peer.connection is not None]
+        up = [peer for peer in self._peers.values() if peer.is_open]
         relays = [peer for peer in up if peer.settings.relay]
         chosen = next(iter(relays if host else (*relays, *up)), None)
         return chosen.connection if chosen is not None else None
@@ -144,11 +179,29 @@ class Node:
     async def request(
         self, application: int, code: int, avps: Sequence[Avp], timeout_s: float, *, to_host: str = ""
     ) -> Message:
-        """Ask over the connection that `route` names. Unavailable."""
+        """Ask over the connection that `route` names, once more over another if it is lost. Unavailable."""
+        ends_at = asyncio.get_running_loop().time() + timeout_s
+        try:
+            return await self._request(application, code, avps, timeout_s, to_host, None)
+        except Unavailable as lost:
+            left_s = ends_at - asyncio.get_running_loop().time()
+            if lost.end_to_end is None or left_s <= 0 or self.route(to_host) is None:
+                raise
+            return await self._request(application, code, avps, left_s, to_host, lost.end_to_end)
+
+    async def _request(
+        self,
+        application: int,
+        code: int,
+        avps: Sequence[Avp],
+        timeout_s: float,
+        to_host: str,
+        end_to_end: int | None,
+    ) -> Message:
         connection = self.route(to_host)
         if connection is None:
             raise Unavailable("no-route")
-        return await connection.request(application, code, avps, timeout_s)
+        return await connection.request(application, code, avps, timeout_s, end_to_end=end_to_end)
 
     # ------------------------------------------------------------------------------------------------- connections
 
@@ -179,9 +232,21 @@ class Node:
                 self._collision(connection, host)
             return ResultCode.UNKNOWN_PEER
         if peer.connection is not None:
-            self._collision(connection, host)
+            if peer.connection.state is State.OPEN and not self._is_election(peer, peer.connection):
+                self._collision(connection, host)
+                peer.connection.probe()
             return ResultCode.ELECTION_LOST
+        offered = peer.offered
+        if expected is None and offered is not None:
+            if offered.is_made and self.identity.host.lower().encode() < host.encode():
+                return ResultCode.ELECTION_LOST
+            offered.give_up()
         return ResultCode.SUCCESS
+
+    def _is_election(self, peer: _Peer, connection: Connection) -> bool:
+        """Whether a second connection may be what both sides began at once, and not a claim."""
+        age_s = asyncio.get_running_loop().time() - connection.opened_at
+        return bool(peer.settings.address) and age_s < self._timers.capabilities_s
 
     def _collision(self, connection: Connection, host: str) -> None:
         _COLLISIONS.inc()
@@ -208,20 +273,35 @@ class Node:
             handler(connection, message)
 
     async def _keep(self, peer: _Peer) -> None:
+        """Connect whenever there is no connection, whoever made the one that is lost."""
+        while True:
+            if peer.connection is None:
+                await self._connect(peer)
+            if peer.connection is not None:
+                await asyncio.shield(peer.connection.lost)
+            await asyncio.sleep(peer.backoff.pause())
+
+    async def _connect(self, peer: _Peer) -> None:
+        """Connect, and return when the connection is lost, or could not be made."""
         loop = asyncio.get_running_loop()
         settings = peer.settings
-        while True:
-            connection: Connection | None = None
-            try:
-                async with asyncio.timeout(self._timers.capabilities_s):
-                    _, connection = await loop.create_connection(
-                        lambda: self._connection(peer), settings.address, settings.port
-                    )
-            except (OSError, TimeoutError):
-                pass
-            if connection is not None:
-                await asyncio.shield(connection.lost)
-            await asyncio.sleep(peer.backoff.pause())
+
+        def offer() -> Connection:
+            peer.offered = self._connection(peer)
+            return peer.offered
+
+        try:
+            async with asyncio.timeout(self._timers.capabilities_s):
+                _, connection = await loop.create_connection(offer, settings.address, settings.port)
+            await asyncio.shield(connection.lost)
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            if (
+                peer.offered is not None and not peer.offered.is_made
+            ):  # some loops ask for it before they connect
+                self._connections.discard(peer.offered)
+            peer.offered = None
 
 
 def _within(address: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from diameter_nodes import CENTER, LOOPBACK, MME, OFR, echo, node, origin, run
 from waiting import soon_true
 
 from restante.signaling.causes import ResultCode
@@ -25,32 +25,6 @@ from restante.signaling.diameter.connection import (
 from restante.signaling.diameter.dictionary import Application, Command
 from restante.signaling.diameter.node import Node, PeerSettings
 from restante.signaling.diameter.short_messages import success
-from restante.signaling.reconnect import Backoff
-
-CENTER = Identity("smsc.home.net", "home.net")
-MME = Identity("mme.home.net", "home.net")
-LOOPBACK = ("127.0.0.0/8",)
-SLOW = Timers(capabilities_s=30, watchdog_s=60, disconnect_s=5)
-OFR = Command.MO_FORWARD_SHORT_MESSAGE
-
-
-def quick() -> Backoff:
-    return Backoff(0.02, 0.05)
-
-
-def origin(identity: Identity) -> tuple[Avp, ...]:
-    return avp("Origin-Host", identity.host), avp("Origin-Realm", identity.realm)
-
-
-def node(
-    identity: Identity, peers: Sequence[PeerSettings], handlers: dict | None = None, **settings: Any
-) -> Node:
-    merged: dict[str, Any] = {"timers": SLOW, "backoff": quick} | settings
-    return Node(identity, peers, handlers or {}, **merged)
-
-
-def echo(connection: Connection, request: Message) -> None:
-    connection.answer(request, (success(), *origin(connection.identity), *request.avps.every("SM-RP-UI")))
 
 
 async def pair(
@@ -65,10 +39,6 @@ async def pair(
     here.open()
     await soon_true(lambda: here.connected(CENTER.host) and there.connected(MME.host))
     return there, here
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 120))  # pyright: ignore[reportArgumentType]
 
 
 # ------------------------------------------------------------------------------------------------- two of ours
@@ -300,6 +270,9 @@ def test_a_name_belongs_to_one_connection() -> None:
         assert answer.result == (ResultCode.ELECTION_LOST, False)
         assert await second.next() is None
         assert alarms == [(MME.host, "127.0.0.1")]
+        asked = await first.next()  # whether it still lives
+        assert asked is not None
+        assert (asked.code, asked.is_request) == (Command.DEVICE_WATCHDOG, True)
         first.send(Command.DEVICE_WATCHDOG, *origin(MME))
         still = await first.next()
         assert still is not None
@@ -398,10 +371,12 @@ def test_goodbyes() -> None:
         answer = await raw.next()
         assert answer is not None
         assert answer.succeeded
-        gone = there.route(MME.host)
+        ((_, gone),) = there.peers()
         assert gone is not None
         assert gone.state is State.CLOSING
         with pytest.raises(Unavailable, match="disconnected"):
+            await gone.request(Application.SGD, Command.MT_FORWARD_SHORT_MESSAGE, (), 10)
+        with pytest.raises(Unavailable, match="no-route"):
             await there.request(Application.SGD, Command.MT_FORWARD_SHORT_MESSAGE, (), 10, to_host=MME.host)
         assert await raw.next() is None
 

@@ -34,6 +34,7 @@ from .antispoof.settings import SourcesSettings, SpoofSettings
 from .api.settings import HttpSettings, OpsSettings
 from .mailbox.settings import MailboxSettings
 from .smsc.delivery_settings import DeliverySettings
+from .smsc.diameter_settings import DiameterSettings
 from .smsc.handset_settings import GsupSettings, HandsetSettings
 from .smsc.keywords import KeywordSettings
 from .smsc.link_receipts import LinkReceiptSettings
@@ -90,6 +91,7 @@ class Config(BaseModel):
     affiliations: SourcesSettings = Field(default_factory=SourcesSettings)
     handsets: HandsetSettings = Field(default_factory=HandsetSettings)
     gsup: GsupSettings = Field(default_factory=GsupSettings)
+    diameter: DiameterSettings = Field(default_factory=DiameterSettings)
 
 
 # --------------------------------------------------------------------------------------------- declared keys

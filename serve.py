@@ -47,6 +47,7 @@ from .registry.edits import Registry
 from .registry.snapshot import Changed
 from .smsc.binds import Binds
 from .smsc.core_network import CoreNetwork
+from .smsc.diameter_network import DiameterNetwork
 from .smsc.directory import Directory
 from .smsc.identity import Identity
 from .smsc.keywords import KeywordOutlet, KeywordPermission, own_numbers
@@ -197,7 +198,10 @@ class Center:
 
     async def _make_registers(self) -> None:
         """Who says which switch serves a subscriber. A register behind another room's connection goes into `others`."""
-        self.sources = Sources(self.config.affiliations, now_ms=self.store.clock.now_ms, others=())
+        config, now_ms = self.config, self.store.clock.now_ms
+        self.diameter = DiameterNetwork.of(config.diameter, center=config.handsets.center, now_ms=now_ms)
+        others = self.diameter.registers if self.diameter is not None else ()
+        self.sources = Sources(config.affiliations, now_ms=now_ms, others=others)
         self.affiliations = self.sources.affiliations
         await self.sources.open()
         self._end.push_async_callback(self.sources.close)
@@ -302,6 +306,7 @@ class Center:
         self.core = CoreNetwork(
             handsets=config.handsets,
             gsup=config.gsup,
+            diameter=self.diameter,
             store=self.store,
             affiliations=self.affiliations,
             subscribers=self.subscribers,

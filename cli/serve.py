@@ -180,6 +180,7 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
     """Why a center does not start, with the fix; None for what nobody foresaw."""
     from ..access.key_ring import KeyFileRefused
     from ..antispoof.sources import BadSource
+    from ..smsc.diameter_network import BadDiameter
     from ..store.store import StoreRefused
 
     if isinstance(error, StoreRefused):
@@ -191,6 +192,8 @@ def explained_start(error: Exception, place: Site) -> Failure | None:
         return Failure(str(error), fix=fix)
     if isinstance(error, BadSource):
         return Failure(str(error), fix="correct [affiliations] in restante.toml, or the file it names")
+    if isinstance(error, BadDiameter):
+        return Failure(str(error), fix="write it into restante.toml, or take diameter.identity out")
     if isinstance(error, Fenced):
         return Failure(f"this node has stopped: {error}", fix="start it again; it begins a new life")
     if isinstance(error, KeyFileRefused):

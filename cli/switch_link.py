@@ -13,14 +13,24 @@ from .output import ConfigFile, Json, Output, Reason
 
 __all__ = ["app"]
 
-COLUMNS = ("id", "name", "protocol", "peer", "register", "connected_s", "from_handsets", "to_handsets")
+COLUMNS = (
+    "id",
+    "name",
+    "protocol",
+    "state",
+    "peer",
+    "register",
+    "connected_s",
+    "from_handsets",
+    "to_handsets",
+)
 
 app = typer.Typer(no_args_is_help=True, help="Switches that are connected now.")
 
 
 @app.command("list")
 def list_switch_links(config_file: ConfigFile = None, as_json: Json = False) -> None:
-    """Show which switches are connected."""
+    """Show which switches are connected, and which Diameter peers should be."""
     with Output(as_json) as out, connect(config_file) as client:
         items = client.get("/admin/switch-links")["items"]
         if as_json:
@@ -30,7 +40,9 @@ def list_switch_links(config_file: ConfigFile = None, as_json: Json = False) -> 
 
 @app.command("disconnect")
 def disconnect(
-    link: str = typer.Argument(metavar="LINK", help="As in swl_4; `restante switch-link list` shows them."),
+    link: str = typer.Argument(
+        metavar="LINK", help="As in swl_4, dia_mme.example.net; see `switch-link list`."
+    ),
     reason: Reason = "",
     config_file: ConfigFile = None,
     as_json: Json = False,

@@ -1,7 +1,7 @@
 """/admin/switch-links: which switches are connected to this node.
 
-In charge of: listing them and ending a connection. Not in charge of: connecting (`signaling/gsup_front.py`,
-`signaling/diameter/node.py`), or which switches exist (`antispoof/`).
+In charge of: listing them, and the Diameter peers that should be, and ending a connection. Not in charge of: connecting
+(`signaling/gsup_front.py`, `signaling/diameter/node.py`), or which switches exist (`antispoof/`).
 """
 
 from __future__ import annotations
@@ -33,11 +33,17 @@ class SwitchLinkView(BaseModel):
     id: str
     name: str
     protocol: str = Field(examples=["gsup", "diameter"])
-    peer: str = Field(description="address it comes from")
-    domains: list[str] = Field(description="of whose location updates it spoke: cs, ps")
+    state: str = Field(
+        description="up; a Diameter peer may also be closing, or down: configured and not connected"
+    )
+    peer: str = Field(description="address it comes from; empty while it is down")
+    domains: list[str] = Field(
+        description="of whose location updates it spoke: cs, ps; of a Diameter peer its applications: "
+        "sgd, s6c, relay"
+    )
     register_: str = Field(
         serialization_alias="register",
-        description="its connection to the register: up, down, connecting, introducing",
+        description="its connection to the register: up, down, connecting, introducing; empty if it needs none",
     )
     connected_s: int = Field(description="seconds since it connected")
     from_handsets: int = Field(description="messages it brought")
@@ -45,7 +51,7 @@ class SwitchLinkView(BaseModel):
 
 
 class SwitchLinkList(BaseModel):
-    """Every switch of this node, in the order in which they came."""
+    """Every switch of this node in the order in which they came, then every Diameter peer that is configured."""
 
     items: list[SwitchLinkView]
 
@@ -55,6 +61,7 @@ def _view(switch: ConnectedSwitch) -> SwitchLinkView:
         id=switch.id,
         name=switch.name,
         protocol=switch.protocol,
+        state=switch.state,
         peer=switch.peer,
         domains=list(switch.domains),
         register_=switch.register,
@@ -83,7 +90,7 @@ async def disconnect_switch(
 ) -> None:
     """End a switch's connection; it may come back."""
     rooms = rooms_of(request)
-    found = next((switch for switch in _switches(rooms) if switch.id == id), None)
+    found = next((one for one in _switches(rooms) if one.id == id and one.state != "down"), None)
     if found is None or rooms.core is None:
         raise Problem("not-found")
     entry = who.entry("switch-link.disconnect", id, reason_of(reason), name=found.name, peer=found.peer)

@@ -1,8 +1,8 @@
-"""What went over loopback while tests ran, for Wireshark's dissectors of SMPP and GSUP to judge.
+"""What went over loopback while tests ran, for Wireshark's dissectors of SMPP, GSUP and Diameter to judge.
 
-In charge of: running dumpcap beside the tests of one worker, and asking tshark which of the PDUs that centers (for
-GSUP, also switches and registers) sent are malformed. Not in charge of: what hostile peers sent; that is malformed on
-purpose. Like every test that needs a Debian package, it follows behaviour.md 12.
+In charge of: running dumpcap beside the tests of one worker, and asking tshark which of the PDUs that centers (for GSUP
+and Diameter, also switches and registers) sent are malformed. Not in charge of: what hostile peers sent; that is
+malformed on purpose. Like every test that needs a Debian package, it follows behaviour.md 12.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from waiting import eventually
 
 MOST_KIB = 400_000  #: the capture ends here, whatever happens
 BUFFER_MIB = 64
+OFA = "8388645/0"  #: answer to MO-Forward-Short-Message (TS 29.338)
 _FIELDS = (
     "tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.analysis.lost_segment", "_ws.malformed", "frame.number",
 )  # fmt: skip
@@ -92,13 +93,41 @@ class WireCapture:
         types = Counter(kind for frame in frames for kind in frame[-1].split(",") if kind)
         return _judgement(frames, torn), types
 
+    def judge_diameter(self, ports: list[int]) -> tuple[Judgement, Counter[str]]:
+        """What was said by Diameter from and to these ports; and how often each command, "code/1" for a request.
+
+        The report in an OFA is a TPDU to the handset; Wireshark reads it as one from it. So where there is an OFA, only
+        the Diameter around it is judged.
+        """
+        more = ("diameter.cmd.code", "diameter.flags.request")
+        outer, torn = self._dissected("diameter", "diameter", ports, more, ("--disable-protocol", "gsm_sms"))
+        whole, _ = self._dissected("diameter", "diameter", ports, more)
+        said = Counter[str]()
+        inner: list[list[str]] = []
+        for frame in whole:
+            commands = [
+                f"{code}/{int(asked in ('1', 'True'))}"
+                for code, asked in zip(frame[-2].split(","), frame[-1].split(","), strict=True)
+                if code
+            ]
+            said.update(commands)
+            if OFA not in commands:
+                inner.append(frame)
+        faults = dict.fromkeys(_judgement(outer, torn).malformed + _judgement(inner, torn).malformed)
+        return Judgement(len(outer), list(faults), torn), said
+
     def _dissected(
-        self, protocol: str, decode_as: str, ports: list[int], more: Sequence[str]
+        self,
+        protocol: str,
+        decode_as: str,
+        ports: list[int],
+        more: Sequence[str],
+        options: Sequence[str] = (),
     ) -> tuple[list[list[str]], int]:
         """Frames with a protocol, as fields; and how many connections were left out because segments are missing."""
         # What a dissector gave up on need not be of its protocol any more.
         wanted = f"{protocol} || _ws.malformed || tcp.analysis.lost_segment"
-        command = [self._tshark, "-n", "-r", str(self._path), "-Y", wanted, "-T", "fields"]
+        command = [self._tshark, "-n", "-r", str(self._path), "-Y", wanted, "-T", "fields", *options]
         for port in ports:
             command += ["-d", f"tcp.port=={port},{decode_as}"]
         for field in (*_FIELDS, *more):

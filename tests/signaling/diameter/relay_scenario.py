@@ -1,19 +1,19 @@
 """What happens inside the network namespace of test_freediameter.py; run as a program, prints its findings as JSON.
 
-freeDiameterd listens on every address of the machine, so it gets a machine of its own: a namespace with nothing but
-loopback. It connects to each of the others, and passes requests on by Destination-Host and realm.
+freeDiameterd connects to each of the others, and passes requests on by Destination-Host and realm.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from free_diameter import ADDRESS, RELAY, start
 
 from restante.signaling.causes import DeliveryFailure, ExperimentalResult
 from restante.signaling.diameter import short_messages
@@ -22,29 +22,10 @@ from restante.signaling.diameter.connection import Connection, Identity
 from restante.signaling.diameter.dictionary import Application, Command
 from restante.signaling.diameter.node import Handler, Node, PeerSettings
 
-ADDRESS = "10.9.9.1"
-RELAY = "dra.home.net"
 SMSC, HSS, MME, FORGER = (
     Identity(f"{name}.home.net", "home.net") for name in ("smsc", "hss", "mme", "forger")
 )
 IMSI, MSISDN, CENTER = "001010000000001", "447700900123", "447700900999"
-
-CONFIGURATION = """
-Identity = "dra.home.net";
-Realm = "home.net";
-Port = 3868;
-SecPort = 3869;
-No_SCTP;
-No_IPv6;
-ListenOn = "{address}";
-TLS_Cred = "{folder}/cert.pem", "{folder}/key.pem";
-TLS_CA = "{folder}/cert.pem";
-TLS_DH_File = "{folder}/dh.pem";
-TwTimer = 6;
-TcTimer = 1;
-{peers}
-"""
-PEER = 'ConnectPeer = "{host}" {{ ConnectTo = "{address}"; Port = {port}; No_TLS; No_SCTP; No_IPv6; }};\n'
 
 
 class Switches:
@@ -128,16 +109,12 @@ async def scenario(program: str, folder: Path) -> dict[str, Any]:
         SMSC.host: {Command.MO_FORWARD_SHORT_MESSAGE: switches.submitted(lambda: nodes[SMSC.host], tasks)},
         HSS.host: {Command.SEND_ROUTING_INFO_FOR_SM: switches.routing},
     }
-    peers = ""
+    ports = dict[str, int]()
     for identity in (SMSC, HSS, MME, FORGER):
         relay = PeerSettings(RELAY, relay=True, networks=("10.0.0.0/8", "127.0.0.0/8"))
         node = nodes[identity.host] = Node(identity, [relay], handlers.get(identity.host, {}))
-        port = await node.listen(ADDRESS, 0)
-        peers += PEER.format(host=identity.host, address=ADDRESS, port=port)
-    configuration = folder / "relay.conf"
-    configuration.write_text(CONFIGURATION.format(address=ADDRESS, folder=folder, peers=peers))
-    with (folder / "relay.log").open("wb") as log:
-        daemon = subprocess.Popen([program, "-c", str(configuration)], stdout=log, stderr=log)  # noqa: ASYNC220
+        ports[identity.host] = await node.listen(ADDRESS, 0)
+    daemon = start(program, folder, ports)
     try:
         await until(lambda: all(node.connected(RELAY) for node in nodes.values()))
         results = {

@@ -26,7 +26,7 @@ from alembic import command
 from .life_lock import LifeLock
 from .store import StoreRefused
 
-__all__ = ["current", "head", "run", "upgrade", "verify"]
+__all__ = ["current", "head", "known", "run", "upgrade", "verify"]
 
 T = TypeVar("T")
 
@@ -53,8 +53,13 @@ def current(url: str) -> str | None:
     return run(url, lambda connection: MigrationContext.configure(connection).get_current_revision())
 
 
-def upgrade(url: str, *, locked: bool = False) -> None:
-    """Bring a database to `head()`. `locked`: the caller holds the life lock. Not for use on a running event loop."""
+def known() -> set[str]:
+    """The revisions that this program knows."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def upgrade(url: str, *, to: str = "head", locked: bool = False) -> None:
+    """Bring a database to a revision. `locked`: the caller holds the life lock. Not for use on a running event loop."""
     config = _config()
 
     def migrate(connection: Connection) -> None:
@@ -63,7 +68,7 @@ def upgrade(url: str, *, locked: bool = False) -> None:
             connection.commit()
         try:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
             connection.commit()
         finally:
             if connection.dialect.name == "postgresql":
@@ -89,8 +94,7 @@ def verify(url: str) -> None:
     found, wanted = current(url), head()
     if found == wanted:
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found is None or found in known:
+    if found is None or found in known():
         raise StoreRefused(
             f"the database has schema {found or 'none'} and this program needs {wanted}; run: restante db upgrade"
         )

@@ -37,6 +37,8 @@ __all__ = [
     "GIVE_BACK",
     "MESSAGES",
     "NEXT_DUE",
+    "RESTORED",
+    "RESTORED_ROWS",
     "claim_statement",
     "message_of",
     "orphans_statement",
@@ -45,6 +47,13 @@ __all__ = [
 #: Rows that may be tried before their time when their recipient is seen again.
 _EARLY = (QueueReason.NEW, QueueReason.RETRY, QueueReason.REDELIVERY)
 
+#: Owns queue rows that came from a backup and wait for an operator's word; no epoch is below 1.
+RESTORED = -1
+
+RESTORED_ROWS = Query(
+    "work: how much waits for an operator after a restore",
+    select(func.count().label("rows")).where(queue.c.owner != 0, queue.c.owner == RESTORED),
+)
 NEXT_DUE = Query(
     "work: the earliest due time", select(func.min(queue.c.due_at).label("due_at")).where(queue.c.owner == 0)
 )
@@ -70,7 +79,8 @@ def orphans_statement(skip_locked: bool) -> Sql:
     alive = select(node.c.epoch).where(node.c.released == 0)
     found = (
         select(queue.c.id)
-        .where(queue.c.owner != 0, queue.c.owner.not_in(alive))
+        # Not 0 leads SQLite to the index; above 0 leaves out what was restored and is not released.
+        .where(queue.c.owner != 0, queue.c.owner > 0, queue.c.owner.not_in(alive))
         .limit(bindparam("limit", type_=Integer))
     )
     now = bindparam("now", type_=BigInteger)

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def backup(url: str, file: Path, *, now_ms: int) -> Backup:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[tuple[sqlite3.Connection, Backup]]:
+def opened(file: Path) -> Generator[tuple[sqlite3.Connection, Backup]]:
     """A backup file to read from, verified. Raises StoreRefused for anything else."""
     if not file.is_file():
         raise StoreRefused(f"there is no file {file}")
@@ -144,7 +144,7 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
 
 
 @contextmanager
-def _written(part: Path) -> Iterator[sqlite3.Connection]:
+def _written(part: Path) -> Generator[sqlite3.Connection]:
     """The file under its first name, as one file without a log beside it."""
     connection = sqlite3.connect(part, timeout=BUSY_S)
     try:

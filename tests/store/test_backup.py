@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ _MESSAGES = Query("test: every message", select(tables.message.c.id))
 
 
 @pytest.fixture
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path, pg_server: Server) -> object:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path, pg_server: Server) -> Iterator[str]:
     """A database to restore into, of the kind that the test names."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/restored.sqlite"

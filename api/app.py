@@ -126,7 +126,7 @@ BESIDE = (
 
 def api_routers() -> list[tuple[str, APIRouter]]:
     """Every router with what stands before it, those first that are asked most: routes are tried in order."""
-    people = [(API, one.router) for one in (mailbox, messages, mailbox_live, auth)]
+    people = [(API, mailbox.lists), *((API, one.router) for one in (mailbox, messages, mailbox_live, auth))]
     admin = [(f"{API}/admin", router) for router in (*(room.router for room in ADMIN), *BESIDE)]
     return [*people, *admin, (CAMARA, camara.router)]
 

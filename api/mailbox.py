@@ -22,6 +22,7 @@ from ..mailbox.folders import Folder
 from ..mailbox.item import Item
 from ..mailbox.model import BatchAction, BoxError, Choices, Wanted
 from ..message import MessageState
+from .direct import DirectRoute
 from .entrance import Identity, Subscriber
 from .etags import IfMatch, etag, etag_version, version_of
 from .numbers import MessageId, id_of, normal_of, shown
@@ -31,9 +32,11 @@ from .rooms import doors_of, rooms_of
 from .search import words_of
 from .times import GivenTime, Instant, instant, instant_or_none, ms_of
 
-__all__ = ["ItemView", "item_view", "router", "state_text"]
+__all__ = ["ItemView", "item_view", "lists", "router", "state_text"]
 
 router = APIRouter(prefix="/mailbox", tags=["mailbox"])
+#: What every client asks for again and again.
+lists = APIRouter(prefix="/mailbox", tags=["mailbox"], route_class=DirectRoute)
 
 FRESH_MS = 300_000  #: age of a session that may delete everything
 FolderName = Literal["inbox", "sent", "saved", "trash"]
@@ -264,10 +267,10 @@ async def empty_mailbox(request: Request, who: Subscriber) -> None:
         await rooms.box.purge(who.number, writes=seal())
 
 
-@router.get("/messages", response_model=ItemPage)
+@lists.get("/messages", response_model=ItemPage)
 async def list_messages(
     request: Request, response: Response, who: Subscriber, query: Annotated[ItemQuery, Query()]
-) -> Any:
+) -> Response:
     """Messages, newest first."""
     cursors = doors_of(request).cursors
     filters = query.filters()

@@ -181,9 +181,9 @@ class Box:
         for name in ("kind", "sender", "peer"):
             if value := getattr(wanted, name):
                 asked[name] = value
-        rows = await self._store.fetch(query, subscriber=subscriber, **asked)
-        state = rows[0]["box_modseq"] if rows else await self._state(subscriber)
-        return await self._with_parts(subscriber, [Row.of(row) for row in rows]), state
+        rows = await self._store.fetch_plain(query, subscriber=subscriber, **asked)
+        state = rows[0][-1] if rows else await self._state(subscriber)
+        return await self._with_parts(subscriber, [Row.listed(row[:-1], subscriber) for row in rows]), state
 
     async def _search(self, subscriber: int, wanted: Wanted, before: int, limit: int) -> Page:
         """Look through a bounded number of items; joined texts and letters of any script compare alike."""

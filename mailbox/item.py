@@ -64,6 +64,11 @@ class Row(NamedTuple):
             return cls._make(_ALL(row))
         return cls._make((*_LISTED(row), row["id"], row.get("subscriber", 0), *_NOT_LISTED))
 
+    @classmethod
+    def listed(cls, values: tuple[Any, ...], subscriber: int) -> Row:
+        """Read the values of `LISTED`, of a leader."""
+        return cls._make((*values, values[0], subscriber, *_NOT_LISTED))
+
     @property
     def owed(self) -> bool:
         """Does the sender not know the end yet?"""

@@ -160,6 +160,11 @@ class Engine(Living):
         )
         return list(await self._read(compiled, compiled.arguments(params)))
 
+    async def fetch_plain(self, query: Query, /, **params: object) -> list[tuple[Any, ...]]:
+        """See `Store.fetch_plain`."""
+        compiled = query.compiled(self.dialect)
+        return await self._read_plain(compiled, compiled.arguments(params))
+
     async def bulk(self, writes: Sequence[Write]) -> list[int]:
         """See `Store.bulk`."""
         counts: list[int] = []

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Integer, and_, bindparam, exists, func, or_, 
 
 from ..message import FINAL_STATES, Event, EventKind, Kind, Message, MessageState, id_at
 from . import work
-from .statement import Query, among
+from .statement import Query, among, begins
 from .store import UNNOTICED, QueueReason, Store
 from .tables import SLOT_SHIFT, body, event, message, queue
 
@@ -209,7 +209,7 @@ class History:
             conditions.append(m.account == filters.account)
         for column, wanted in ((m.sender, filters.sender), (m.recipient, filters.recipient)):
             if wanted.endswith("*"):
-                conditions.append(column.startswith(wanted[:-1], autoescape=True))
+                conditions.append(begins(column, wanted[:-1]))
             elif wanted:
                 conditions.append(column == wanted)
         if filters.kinds:

@@ -108,6 +108,10 @@ class Living(ABC):
         """Run a query. Raises StoreUnavailable."""
 
     @abstractmethod
+    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """The same, without names."""
+
+    @abstractmethod
     async def _transact(self, steps: Sequence[Step]) -> list[Touched]:
         """Run statements in a transaction of their own. Raises Clash or StoreUnavailable."""
 

@@ -21,7 +21,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -365,14 +365,19 @@ class PostgresqlStore(Engine):
             raise StoreUnavailable(self.trouble) from error
 
     async def _read(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
+        return [dict(row) for row in await self._read_now(compiled, arguments)]
+
+    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in await self._read_now(compiled, arguments)]
+
+    async def _read_now(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[Mapping[str, Any]]:
         if self._reading is None:
             raise StoreUnavailable("the store is not open")
         try:
             async with self._reading.acquire(timeout=CONNECT_S) as borrowed:
-                rows = await borrowed.fetch(compiled.text, *arguments, timeout=self.settings.read_s)
+                return await borrowed.fetch(compiled.text, *arguments, timeout=self.settings.read_s)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             raise StoreUnavailable(f"the database: {error or type(error).__name__}") from error
-        return [dict(row) for row in rows]
 
     async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
         """Make days ahead, drop days that are over, vacuum the queue. One node at a time does it."""

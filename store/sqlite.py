@@ -397,11 +397,29 @@ class SqliteStore(Engine):
         return touched
 
     async def _read(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
+        return await self._on_reader(self._read_named, compiled, arguments)
+
+    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return (await self._on_reader(self._read_now, compiled, arguments))[1]
+
+    async def _on_reader(
+        self,
+        read: Callable[[Compiled, tuple[object, ...]], T],
+        compiled: Compiled,
+        arguments: tuple[object, ...],
+    ) -> T:
         if self._readers is None:
             raise StoreUnavailable("the store is not open")
-        return await self._loop.run_in_executor(self._readers, self._read_now, compiled, arguments)
+        return await self._loop.run_in_executor(self._readers, read, compiled, arguments)
 
-    def _read_now(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
+    def _read_named(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
+        """(reader thread) One read, each row by the names of its columns."""
+        names, rows = self._read_now(compiled, arguments)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _read_now(
+        self, compiled: Compiled, arguments: tuple[object, ...]
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """(reader thread) One read, cut off at its deadline."""
         deadline = time.monotonic() + self.settings.read_s
         try:
@@ -413,8 +431,7 @@ class SqliteStore(Engine):
                 self._reader_connections.append(connection)
             connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_PER_LOOK)
             cursor = connection.execute(compiled.text, arguments)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return [column[0] for column in cursor.description], cursor.fetchall()
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreUnavailable(f"a read took longer than {self.settings.read_s:g} s") from error

@@ -196,6 +196,10 @@ class Store(Protocol):
         """Read rows, for cold paths; each row maps column names to values."""
         ...
 
+    async def fetch_plain(self, query: Query, /, **params: object) -> list[tuple[Any, ...]]:
+        """`fetch` for long lists: each row is a tuple in the order of the query's columns."""
+        ...
+
     async def load(self, ids: Sequence[int]) -> list[Message]:
         """Read messages with their newest body. Unknown ids are left out; the order is the ids'."""
         ...

@@ -67,6 +67,27 @@ def test_pages_are_whole_while_messages_come(sqlite_copy: Database) -> None:
     asyncio.run(run())
 
 
+def test_a_list_names_the_filter_that_is_wrong(sqlite_copy: Database) -> None:
+    wrong = {
+        "limit=0": "limit",
+        "limit=x": "limit",
+        "folder=attic": "folder",
+        "since=today": "since",
+        "who=me": "who",
+    }
+
+    async def run() -> None:
+        async with rest_center(sqlite_copy.url) as c, c.client(await c.subscriber_token()) as http:
+            for asked, named in wrong.items():
+                answer = await http.get(f"/mailbox/messages?{asked}")
+                assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request")
+                assert [error["parameter"] for error in answer.json()["errors"]] == [named]
+            async with c.client() as stranger:
+                assert (await stranger.get("/mailbox/messages?limit=0")).status_code == 401
+
+    asyncio.run(run())
+
+
 def test_filters_and_words(sqlite_copy: Database) -> None:
     async def run() -> None:
         async with rest_center(sqlite_copy.url) as c, c.client(await c.subscriber_token()) as http:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import bindparam, select, update
 from store_tools import message, opened
 
-from restante.store.statement import POSTGRESQL, SQLITE, Query, Sql, among, compile_once
+from restante.store.statement import POSTGRESQL, SQLITE, Query, Sql, among, begins, compile_once
 from restante.store.tables import queue
 
 
@@ -80,3 +81,23 @@ def test_sqlite_takes_lists_as_json(values: list[int]) -> None:
     assert isinstance(text, str)
     assert json.loads(text) == values
     assert ids.compiled(POSTGRESQL).arguments({"ids": values}) == (values,)
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=4), st.lists(st.text(max_size=6), max_size=8)
+)
+def test_a_beginning_is_a_stretch_of_the_order_in_sqlite(prefix: str, others: list[str]) -> None:
+    texts = [one for one in {*others, *(prefix + one for one in others), prefix} if one.isprintable()]
+    compiled = compile_once(select(queue.c.recipient).where(begins(queue.c.recipient, prefix)), SQLITE)
+    assert "LIKE" not in compiled.text
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE queue (recipient TEXT)")
+    connection.executemany("INSERT INTO queue VALUES (?)", [(one,) for one in texts])
+    found = [row[0] for row in connection.execute(compiled.text, compiled.arguments({}))]
+    assert sorted(found) == sorted(one for one in texts if one.startswith(prefix))
+
+
+def test_a_beginning_is_what_people_see_in_postgresql() -> None:
+    compiled = compile_once(select(queue.c.recipient).where(begins(queue.c.recipient, "@1%")), POSTGRESQL)
+    assert "LIKE" in compiled.text
+    assert compiled.arguments({}) == ("@1/%",)

@@ -43,8 +43,10 @@ class DirectRoute(APIRoute):
                 raise RequestValidationError(
                     [{**one, "loc": ("query", *one["loc"])} for one in found]
                 ) from error
+            headers = Response()  # what the route says beside its body, whose length is not known yet
+            del headers.headers["content-length"]
             return await call(
-                request=request, response=Response(), **dict(zip(names, (who, query), strict=True))
+                request=request, response=headers, **dict(zip(names, (who, query), strict=True))
             )
 
         return handle

@@ -42,7 +42,7 @@ from .versioned import (
     refuse_secrets,
 )
 
-__all__ = ["Registry", "Riders"]
+__all__ = ["Registry", "Riders", "let_go"]
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Registry:
             self._numbers.update(row["number"] for row in rows)
             self._next_number = max([state[0]["next_number"], *(n + 1 for n in self._numbers)])
             for living, mine in news:
-                living.absorb(mine, self._revision)
+                let_go(living.absorb(mine, self._revision))
             for name in {row["kind"] for row in rows} - set(self._living):
                 log.warning("registry.unknown-kind", kind=name)
             return True
@@ -322,11 +322,10 @@ class Registry:
                 living = {name: one.as_it_is() for name, one in self._living.items()}
                 planner = Planner(living, self._numbers, self._next_number)
                 # Where the loop is for others meanwhile: a file of zones brings thousands, and large ones.
-                plan = asyncio.to_thread(planner.plan, wanted, actor, self._store.clock.now_ms())
-                steps = await plan
-                edits = [step.edit for step in steps]
+                now = self._store.clock.now_ms()
+                steps, edits = await asyncio.to_thread(_planned, planner, wanted, actor, now, dry_run)
                 if dry_run:
-                    return [replace(edit, dry_run=True) for edit in edits]
+                    return edits
                 if not steps or await self._write(seen, steps, edits, planner.next_number, reason, writes):
                     return edits
             raise EditConflict("registry", "edit")
@@ -355,13 +354,11 @@ class Registry:
         def changes() -> list[Write]:
             return [write for step in steps for write in step_writes(step, seen + 1, said)]
 
+        statements = await asyncio.to_thread(changes)
         answer = await self._store.apply(
-            writes=[
-                Write(tables.RAISE_REVISION, raise_revision, expect=1),
-                *await asyncio.to_thread(changes),
-                *riders,
-            ]
+            writes=[Write(tables.RAISE_REVISION, raise_revision, expect=1), *statements, *riders]
         )
+        let_go(statements)
         first = steps[0]
         if answer is Answer.CONFLICT:
             await self.refresh()
@@ -385,9 +382,34 @@ class Registry:
         for living in self._living.values():
             mine = [(step.stored, step.built) for step in steps if step.kind.name == living.kind.name]
             if mine:
-                living.absorb(mine, self._revision)
+                let_go(living.absorb(mine, self._revision))
 
 
 def _are_large(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether reading rows would hold others up for more than a few milliseconds."""
     return sum(len(row["body"]) for row in rows) > LARGE
+
+
+def _planned(
+    planner: Planner, wanted: Callable[[View], Sequence[Wanted]], actor: str, now: int, dry_run: bool
+) -> tuple[list[Step], list[Edit[Any]]]:
+    """The steps of an edit, and what its author is told of them."""
+    steps = planner.plan(wanted, actor, now)
+    edits = [replace(step.edit, dry_run=True) if dry_run else step.edit for step in steps]
+    return ([] if dry_run else steps), edits
+
+
+#: Fewer things than this are let go at once.
+FEW = 200
+
+
+def let_go(things: list[Any]) -> None:
+    """Forget many things one after the other, on another thread: to free thousands of zones at once takes as long as
+    some hundred messages. On the event loop, by the last who holds them."""
+    if len(things) > FEW:
+        asyncio.get_running_loop().run_in_executor(None, _forget, things)
+
+
+def _forget(things: list[Any]) -> None:
+    while things:
+        things.pop()

@@ -86,10 +86,10 @@ class Living(Generic[M, T]):
         """What planning needs, as it is now: it may be read on another thread while this one goes on."""
         return Living(self.kind, self.snapshot, dict(self.stored), keys=dict(self.keys), gone=dict(self.gone))
 
-    def absorb(self, news: Iterable[tuple[Stored[M], T | None]], revision: int) -> None:
+    def absorb(self, news: Iterable[tuple[Stored[M], T | None]], revision: int) -> list[Changed[T]]:
         """Take new states over, all at once, and show them. The built object is None for a deleted one.
 
-        Costs what changed, however much there is beside it.
+        Costs what changed, however much there is beside it. Returns what changed: the last that holds what was before.
         """
         changes: list[Changed[T]] = []
         came: set[str] = set()
@@ -126,6 +126,7 @@ class Living(Generic[M, T]):
                 [*kept, *(key for key in touched if key in self.keys)]
             )  # nearly in order
         self.snapshot.replace(self.by_key, self.built, revision, changes)
+        return changes
 
 
 def read_rows(

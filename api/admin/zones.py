@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from ...access.permissions import Permission
 from ...outlet import Write
+from ...registry.edits import let_go
 from ...registry.planning import Wanted
 from ...registry.versioned import Edit, InvalidObject, Stored, View
 from ...zones.fix import Fix
@@ -354,7 +355,10 @@ async def import_zones(
             skipped=[Remark(pointer=p.pointer, code=p.code, detail=p.detail) for p in read.skipped],
         ).model_dump_json()
 
-    return Response(await asyncio.to_thread(answer), media_type="application/json")
+    shown = await asyncio.to_thread(answer)
+    for done_with in (edits, values, read.zones, unchanged):
+        let_go(done_with)
+    return Response(shown, media_type="application/json")
 
 
 def _imported(edit: Edit[Any]) -> ImportedView:

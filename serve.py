@@ -42,7 +42,6 @@ from .api.server import HttpServer
 from .config import Config
 from .mailbox.outlet import MailboxOutlet
 from .mailbox.room import MailboxRoom
-from .message import Kind
 from .registry.edits import Registry
 from .registry.snapshot import Changed
 from .smsc.binds import Binds
@@ -50,7 +49,7 @@ from .smsc.core_network import CoreNetwork
 from .smsc.diameter_network import DiameterNetwork
 from .smsc.directory import Directory
 from .smsc.identity import Identity
-from .smsc.keywords import KeywordOutlet, KeywordPermission, own_numbers
+from .smsc.keywords import KeywordOutlet
 from .smsc.kinds import AccessKinds, PathKinds
 from .smsc.limits import Throttles
 from .smsc.links import PASSWORD
@@ -217,13 +216,19 @@ class Center:
         self.mailbox = MailboxOutlet(store, self.subscribers, config.mailbox, by_number)
         self.sandbox = SandboxOutlet(by_number)
         self.switch = self._switch_outlet()
+        self.keywords = KeywordOutlet(
+            config.keywords,
+            config.submission.sender,
+            accounts=by_number,
+            send=lambda to, text, sender: self.path.submission.send_answer(to, text, sender),
+            is_spoofed=lambda message: self.spoof.is_spoofed(message),
+        )
         self._make_links()
-        self._make_keywords()
         self._make_router()
         self._make_spoof()
         self._make_zones()
         # The order of behaviour.md 4; one line a policy.
-        permissions = (AddressPermission(by_number), KeywordPermission(self.own_numbers, by_number))
+        permissions = (AddressPermission(by_number), self.keywords.permission)
         self.screening = Screening([*permissions, *self.spoof.checks, *self.zones.checks])
         path = self.path = MessagePath(
             store=store,
@@ -245,20 +250,6 @@ class Center:
             outlets.wake_with(path.delivery.outlet_ready)
         self._make_core_network()
         self._make_boxes()
-
-    def _make_keywords(self) -> None:
-        """The center as somebody who can be written to."""
-        settings = self.config.keywords
-        self.own_numbers = own_numbers(self.config.submission.sender, settings)
-        self.keywords = KeywordOutlet(
-            settings,
-            self.own_numbers,
-            accounts=self.accounts.by_number,
-            send=lambda to, text, sender: self.path.submission.send_system(
-                Kind.ANSWER, to, text, sender=sender
-            ),
-            is_spoofed=lambda message: self.spoof.is_spoofed(message),
-        )
 
     def _make_router(self) -> None:
         """Every way out, and the routes that choose among them."""
@@ -354,7 +345,7 @@ class Center:
             send_system=lambda kind, recipient, text: self.path.submission.send_system(kind, recipient, text),
             is_esme=self.directory.is_esme,
             shared=self.store.shared,
-            center=self.own_numbers,
+            center=self.keywords.numbers,
         )
         self.zones.offers.register(self.keywords)
 

@@ -143,16 +143,18 @@ class KeywordOutlet:
     def __init__(
         self,
         settings: KeywordSettings,
-        numbers: frozenset[str],
+        sender: str,
         *,
         accounts: Callable[[int], Account | None],
         send: Send,
         is_spoofed: Callable[[int], Awaitable[bool]],
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`is_spoofed`: whether a message, by id, was found to be; `send` sends answers."""
+        """`sender` of the center's own messages; `is_spoofed`: whether a message, by id, was found to be; `send` sends
+        answers."""
         self._settings = settings
-        self._numbers = numbers
+        self.numbers = own_numbers(sender, settings)
+        self.permission = KeywordPermission(self.numbers, accounts)  #: the check that goes with it
         self._accounts = accounts
         self._send = send
         self._is_spoofed = is_spoofed
@@ -169,7 +171,7 @@ class KeywordOutlet:
 
     def takes(self, message: Message) -> bool:
         """Whether a message is to the center itself: then it goes nowhere else."""
-        return message.recipient in self._numbers
+        return message.recipient in self.numbers
 
     def reachable(self) -> bool:
         """It is here."""
@@ -229,7 +231,7 @@ class KeywordOutlet:
 
     async def _refused(self, message: Message) -> str:
         """Why a message is not obeyed, as a stable slug; "" if it is."""
-        if message.is_system or message.sender in self._numbers:
+        if message.is_system or message.sender in self.numbers:
             return "keyword-from-center"
         ingress = Ingress.decode(message.ingress)
         if not is_trusted(ingress, self._accounts(message.account)):

@@ -276,6 +276,10 @@ class Submission:
         """Send a one-time code; like `send_system`."""
         return await self.send_system(Kind.CODE, number, text, validity_ms=_CODE_MS)
 
+    async def send_answer(self, number: str, text: str, sender: str) -> int:
+        """Send the answer to a keyword; like `send_system`."""
+        return await self.send_system(Kind.ANSWER, number, text, sender=sender)
+
     async def send_system(
         self, kind: Kind, recipient: str, text: str, *, sender: str = "", validity_ms: int = 24 * 3600 * 1000
     ) -> int:

@@ -51,7 +51,7 @@ class Center:
         self.now = 0
         self.outlet = KeywordOutlet(
             KeywordSettings(**settings),
-            frozenset({CENTER}),
+            CENTER,
             accounts=ACCOUNTS.get,
             send=self.send,
             is_spoofed=self.judged,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from live_store import Database
 from pydantic import BaseModel, SecretStr
-from registry_things import OTHER, THING, Center, Live, fresh, run
+from registry_things import OTHER, THING, Center, Live, Thing, fresh, run
 from sqlalchemy import bindparam, update
 from waiting import soon
 
@@ -15,12 +16,13 @@ from restante.outlet import Write
 from restante.registry import tables
 from restante.registry.documents import Problem
 from restante.registry.edits import Registry
-from restante.registry.living import UnknownFilter
-from restante.registry.snapshot import Changed
+from restante.registry.living import Living, UnknownFilter
+from restante.registry.snapshot import Changed, Snapshot
 from restante.registry.versioned import (
     InvalidObject,
     ObjectKind,
     ObjectNotFound,
+    Stored,
 )
 from restante.store.statement import Sql
 
@@ -219,3 +221,40 @@ def test_a_kind_with_a_secret_is_refused() -> None:
     registry.register(THING)
     with pytest.raises(ValueError, match="registered already"):
         registry.register(THING)
+
+
+def test_what_is_absorbed_bit_by_bit_is_as_if_built_anew() -> None:
+    """Creations, renamings (keys that change hands too), deletions and returns, in batches of any size."""
+    rnd = random.Random(12)
+    living: Living[Thing, Live] = Living(THING, Snapshot[Live]())
+    model: dict[int, str] = {}
+    heard: list[Changed[Live]] = []
+    living.snapshot.on_change(heard.extend)
+    for revision in range(1, 400):
+        wanted = dict(model)
+        for number in rnd.sample(range(1, 40), rnd.randrange(1, 6)):
+            wanted.pop(number, None)
+            if rnd.random() < 0.7:
+                free = sorted({f"k{n}" for n in range(60)} - set(wanted.values()))
+                wanted[number] = rnd.choice(free)
+        touched = [n for n in range(1, 40) if model.get(n) != wanted.get(n)]
+        rnd.shuffle(touched)
+        news: list[tuple[Stored[Thing], Live | None]] = []
+        for number in touched:
+            key = wanted.get(number, model.get(number, ""))
+            stored = Stored(number, f"thg_{number}", key, revision, Thing(name=key), 0, "op_1")
+            news.append((stored, Live(number, key, "red") if number in wanted else None))
+        heard.clear()
+        living.absorb(news, revision)
+        assert {one.number for one in heard} == set(touched)
+        assert {one.number: one.before.name for one in heard if one.before} == {
+            n: model[n] for n in touched if n in model
+        }
+        model = wanted
+        assert [(one.number, one.name) for one in living.snapshot.values()] == sorted(model.items())
+        assert living.in_order() == sorted(model.values())
+        for number, key in model.items():
+            by_key, by_number = living.snapshot.get(key), living.snapshot.by_number(number)
+            assert by_key is by_number
+            assert by_key is not None
+        assert len(living.snapshot) == len(living.by_key) == len(living.keys) == len(model)

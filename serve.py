@@ -328,6 +328,7 @@ class Center:
             password=lambda link: self.secrets.get(link.id, PASSWORD),
             number_rules=self.config.submission.number_rules,
             settings=self.config.links,
+            long_messages=self.long_messages,
             random=random.random,
         )
         self.live_links.on_change(self.upstream.changed)

@@ -5,7 +5,8 @@ rewriting text that the link would not understand. Not in charge of: sending it 
 
 Text. Octets go on as they came, unless the link means something else by their data_coding than the sender does, or
 does not take it at all. Then the text is written anew in the link's default alphabet, in UCS-2 if that cannot spell it;
-what is no text, has a header, or is one part of several goes as it is or not at all: cutting is not done here.
+what is no text, has a header, or is one part of several goes as it is or not at all. A text that is too long for one
+short message goes whole or in pieces, as the link says; each piece asks for a receipt of its own where one is awaited.
 
 Sources: SMPP 3.4 §4.4.1, §5.2.12 (esm_class), §5.2.16 (validity_period), §5.2.17 (registered_delivery), §5.2.19.
 """
@@ -20,9 +21,10 @@ from .receipts import wants_intermediate
 from .retry import has_one_attempt
 from .smpp import times, tlv
 from .smpp.pdu import SubmitSm
-from .text import codings
+from .spelling import Piece, cut
+from .text import codings, segments
 
-__all__ = ["NotExpressible", "response_is_final", "submit_sm"]
+__all__ = ["NotExpressible", "pieces", "response_is_final", "submit_sm"]
 
 _MAX_SHORT_MESSAGE = 254  #: octets (SMPP 3.4 §5.2.22)
 _FEATURES = 0xC0  #: esm_class: UDHI and reply path
@@ -56,10 +58,31 @@ def response_is_final(message: Message, link: Link) -> bool:
     return link.model.outcome_in_response or message.is_system or datagram
 
 
-def submit_sm(delivery: Delivery, link: Link, alphabet: str, version: int, now: int) -> SubmitSm:
-    """Spell a message. Raises NotExpressible.
+def pieces(message: Message, link: Link, alphabet: str, version: int, reference: int) -> list[Piece]:
+    """What one submit_sm each carries of a message, one or more. Raises NotExpressible, TooManyParts.
 
-    `alphabet`: what data_coding 0 means to its sender; `version` of the other side; `now`: UTC epoch milliseconds.
+    `alphabet`: what data_coding 0 means to its sender; `version` of the other side.
+    """
+    data_coding, body = _text(message, link, alphabet)
+    has_header = bool(message.esm_class & _UDHI)
+    whole = [Piece(body, data_coding, has_header)]
+    style = link.model.long_messages
+    if style == "whole" or has_header or message.part_total or message.kind == Kind.RECEIPT:
+        return whole
+    coding = codings.interpret(data_coding).coding
+    if coding is codings.Coding.DEFAULT:
+        coding = _ALPHABETS[link.model.default_alphabet].coding
+    if coding is codings.Coding.UNKNOWN or len(body) <= segments.HANDSET.capacity(coding, 0):
+        return whole
+    if style == "sar" and version < _VERSION_WITH_TLVS:
+        style = "udh8"
+    return cut((), body, coding, data_coding, reference, style)
+
+
+def submit_sm(delivery: Delivery, link: Link, piece: Piece, version: int, now: int) -> SubmitSm:
+    """Spell a piece of a message. Raises NotExpressible.
+
+    `version` of the other side; `now`: UTC epoch milliseconds.
     """
     message, model = delivery.message, link.model
     country = model.number_rules.country_code if model.number_rules is not None else ""
@@ -69,11 +92,11 @@ def submit_sm(delivery: Delivery, link: Link, alphabet: str, version: int, now: 
     else:
         source = address_for(message.sender, model.egress, country)
         destination = address_for(message.recipient, model.egress, country)
-    data_coding, body = _text(message, link, alphabet)
-    tlvs = b""
+    body, tlvs = piece.body, b""
     if version >= _VERSION_WITH_TLVS:
         if message.tlvs and (model.tlvs or is_receipt):
             tlvs = tlv.strip(message.tlvs, *_FOR_US)
+        tlvs += piece.tlvs
         if len(body) > _MAX_SHORT_MESSAGE:
             tlvs += tlv.one(tlv.Tag.message_payload, body)
             body = b""
@@ -90,12 +113,12 @@ def submit_sm(delivery: Delivery, link: Link, alphabet: str, version: int, now: 
         dest_addr_ton=destination.ton,
         dest_addr_npi=destination.npi,
         destination_addr=destination.digits.encode("latin-1"),
-        esm_class=_esm_class(message, link),
+        esm_class=_esm_class(message, link) | (_UDHI if piece.has_header else 0),
         protocol_id=message.protocol_id,
         priority_flag=min(message.priority_flag, 3),
         validity_period=_validity(message, link, now),
         registered_delivery=_registered_delivery(message, link),
-        data_coding=data_coding,
+        data_coding=piece.data_coding,
         sm_default_msg_id=message.sm_default_msg_id,
         short_message=body,
         tlvs=tlvs,

@@ -15,6 +15,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -24,15 +25,17 @@ from ..outlet import Delivery, ErrorClass, Outcome, Outlet, Result, Write
 from .causes import class_of_status
 from .limits import Throttle
 from .link_connection import LinkConnection
-from .link_egress import NotExpressible, response_is_final, submit_sm
+from .link_egress import NotExpressible, pieces, response_is_final, submit_sm
 from .link_tables import REMEMBER
 from .links import Link, LinkState
+from .long_messages import LongMessages
 from .pins import Pins
 from .remote_ids import key_of
 from .smpp import tlv
 from .smpp.codec import Pdu
 from .smpp.command_status import CommandStatus as Status
 from .smpp.command_status import status_name
+from .spelling import Piece, TooManyParts
 
 __all__ = ["LinkOutlet", "Pause"]
 
@@ -46,6 +49,7 @@ _pauses = counter("links", "pauses", "Pauses because the other center asked for 
 _LINK_LOST = Outcome(Result.FAILED, ErrorClass.TIMEOUT, reason="link-lost")
 _NO_ANSWER = Outcome(Result.FAILED, ErrorClass.TIMEOUT, reason="no-response")
 _UNSENDABLE = Outcome(Result.FAILED, ErrorClass.PERMANENT, reason="not-expressible")
+_TOO_MANY_PARTS = Outcome(Result.FAILED, ErrorClass.PERMANENT, reason="too-many-parts")
 _ASKS_FOR_LESS = (Status.ESME_RTHROTTLED, Status.ESME_RMSGQFUL)
 
 _FRESH_S = (
@@ -112,6 +116,8 @@ class Flight:
 class LinkOutlet:
     """One link's outlet, for the life of the link. Lives on the event loop."""
 
+    gone = Outcome(Result.FAILED, ErrorClass.TIMEOUT, reason="link-lost")
+
     def __init__(
         self,
         link: Link,
@@ -121,12 +127,15 @@ class LinkOutlet:
         random: Callable[[], float],
         alphabet_of: Callable[[int], str],
         pins: Pins,
+        long_messages: LongMessages,
     ) -> None:
         """`now`: monotonic seconds; `now_ms`: the store's time; `alphabet_of` an account by number."""
         self._now = now
         self._now_ms = now_ms
         self._alphabet_of = alphabet_of
         self._pins = pins
+        self._long = long_messages
+        self.name = ""
         self._connections: list[LinkConnection] = []
         self._next = 0
         self._in_flight = 0
@@ -141,11 +150,14 @@ class LinkOutlet:
     def use(self, link: Link) -> None:
         """Follow an edit."""
         self.link = link
-        self.name = f"link:{link.name}"
+        before, self.name = self.name, f"link:{link.name}"
+        self._long.renamed(before, self.name)
         self.handset = link.model.role is Role.SWITCH
         self.transit = True
         self.account = link.model.account
         self._throttle.change(link.model.throughput, link.model.burst)
+        if not self.reachable():
+            self._long.room(self)  # whose parts go no further
 
     # --- the outlet
 
@@ -168,10 +180,46 @@ class LinkOutlet:
 
     def hand(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
         """Send over the next bind with room, at the link's rate."""
-        self._waited_for = not self._send(delivery, done)
-        return not self._waited_for
+        message = delivery.message
+        cut = partial(pieces, message, self.link, self._alphabet_of(message.account), self._version())
+        try:
+            found = cut(0)
+        except NotExpressible as error:
+            return self._unsendable(error, done)
+        except TooManyParts:
+            done(_TOO_MANY_PARTS)
+            return True
+        if len(found) == 1:
+            return self.carry(delivery, found[0], done)
+        if self._long.under_way(self.name) >= self.link.model.window * max(len(self._connections), 1):
+            self._waited_for = True
+            return False
+        self._long.begin(self, delivery, cut, done)
+        return True
 
-    def _send(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
+    def carry(self, delivery: Delivery, piece: Piece, done: Callable[[Outcome], None]) -> bool:
+        """Send one piece; see `long_messages.Carrier`."""
+        sent = self._send(delivery, piece, done)
+        if not sent:
+            self._waited_for = True
+        return sent
+
+    def course_over(self) -> None:
+        """A long message ended: another one may begin."""
+        if self._waited_for:
+            self._waited_for = False
+            self.room()
+
+    def _version(self) -> int:
+        """Of the other side; binds differ in it hardly ever."""
+        return self._connections[0].version if self._connections else self.link.interface_version
+
+    def _unsendable(self, error: NotExpressible, done: Callable[[Outcome], None]) -> bool:
+        _log.info("not-expressible", link=self.link.name, error=str(error))
+        done(_UNSENDABLE)
+        return True
+
+    def _send(self, delivery: Delivery, piece: Piece, done: Callable[[Outcome], None]) -> bool:
         now = self._now()
         if now < self.pause.until:
             self._wake_in(self.pause.until - now)
@@ -182,17 +230,14 @@ class LinkOutlet:
         if connection is None:
             return False
         message = delivery.message
-        wait_ns = self._throttle.take(int(now * 1e9), continuing=message.part_number > 1)
+        wait_ns = self._throttle.take(int(now * 1e9), continuing=message.part_number > 1 or piece.number > 1)
         if wait_ns:
             self._wake_in(wait_ns / 1e9)
             return False
-        alphabet = self._alphabet_of(message.account)
         try:
-            pdu = submit_sm(delivery, self.link, alphabet, connection.version, self._now_ms())
+            pdu = submit_sm(delivery, self.link, piece, connection.version, self._now_ms())
         except NotExpressible as error:
-            _log.info("not-expressible", link=self.link.name, error=str(error))
-            done(_UNSENDABLE)
-            return True
+            return self._unsendable(error, done)
         self._pins.pin(message, self.name)
         self._in_flight += 1
         connection.send(pdu, Flight(self, delivery, done, now))
@@ -226,9 +271,12 @@ class LinkOutlet:
         if connection in self._connections:
             self._connections.remove(connection)
             self._next = 0
+            if not self._connections:
+                self._long.room(self)  # whose parts wait for a window that will not come
 
     def room(self) -> None:
-        """There may be room again."""
+        """There may be room again: parts of what is under way go first."""
+        self._long.room(self)
         if self._wake is not None:
             self._wake(self)
 

@@ -10,6 +10,11 @@ to `remote_receipt` and answered; every quarter of a second kept ones whose mess
 does not matter whether response or receipt comes first, nor on which node, nor whether the center was killed between
 the two. A kept receipt ends after `kept_s`; a link may fill no more than `most_kept`.
 
+A long message that went in parts has an id for each, and the other center tells of each. A part that arrived is settled
+by itself; the message ends with the last of them, in the change that finds nothing more awaited. A part that failed
+ends, or takes back, the whole. A receipt for a part while others are still being sent is kept like one that came too
+early. Long because that is one machine with the above.
+
 Who is believed. A link can only end messages that were forwarded through it. The recipient, whom a receipt names too,
 must be the message's, or one that ends in the same digits (centers write numbers in their own way); otherwise an id
 that was given twice, or read in another base, would end another message than was meant.
@@ -19,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..message import ID_SHIFT, Address, Message, MessageState
 from ..metrics import counter, gauge
 from ..outlet import ErrorClass, Write
-from ..store.store import Answer, Change, Store, StoreClosed
+from ..store.store import Answer, Change, QueueReason, Store, StoreClosed
 from . import link_tables as tables
 from .causes import class_of_network_error
 from .link_outlet import LinkOutlet
@@ -130,6 +135,7 @@ class LinkReceipts:
         self._learned: dict[int, Learned] = {}
         self._counted_at = -_COUNT_EVERY_S
         self._swept_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
         store.after_commit(self._committed)
 
     # ------------------------------------------------------------------------------------------------ entrance
@@ -234,7 +240,9 @@ class LinkReceipts:
             message = messages.get(match.row["message"]) if match is not None else None
             if match is None:
                 self._unknown(one)
-            elif match.row["settled_at"]:
+            elif match.row["settled_at"] and (
+                message is None or one.said.state is not MessageState.DELIVERED
+            ):
                 self._finished(one, "duplicate")
             elif message is None:  # its history is over
                 self._finished(one, "late")
@@ -278,6 +286,9 @@ class LinkReceipts:
             writes=kept,
         )
         try:
+            if row["settled_at"]:  # said again: was it the last part, and the end not on disk before we were?
+                self._end(one, replace(report, end=self._end_of(row)), otherwise="duplicate")
+                return
             if one.said.state in _UNDER_WAY:
                 self._reports.note(report, lambda answer: self._recorded(one, "note", answer))
                 return
@@ -285,12 +296,78 @@ class LinkReceipts:
                 "of_link": outlet.link.number, "of_key": row["key"], "of_message": row["message"], "settled_at": now,
                 "expires_at": now + _SETTLED_KEPT_MS,
             }  # fmt: skip
-            report = replace(report, writes=(*kept, Write(tables.SETTLED, settled)))
+            if one.said.state is MessageState.DELIVERED:
+                done = (*kept, Write(tables.SETTLED, settled))
+                whole = replace(report, writes=done, end=self._end_of(row))
+                self._end(one, whole, part=done)
+                return
+            rest = Write(
+                tables.SETTLED_ALL, {k: settled[k] for k in ("of_message", "settled_at", "expires_at")}
+            )
+            report = replace(report, writes=(*kept, Write(tables.SETTLED, settled), rest))
             report = await self._judged(report, one.said, outlet.link, now)
-            result = "delivered" if report.state is MessageState.DELIVERED else "failed"
-            self._reports.settle(report, lambda answer: self._recorded(one, result, answer))
+            self._reports.settle(report, lambda answer: self._recorded(one, "failed", answer, row))
         except StoreClosed:
             one.answered(RETRY_LATER)
+
+    def _end_of(self, row: Mapping[str, Any]) -> Write:
+        return Write(tables.ALL_SETTLED, {"row_id": row["message"], "of_link": row["link"]}, expect=1)
+
+    def _end(
+        self, one: _Arrived, report: Report, *, part: tuple[Write, ...] = (), otherwise: str = "late"
+    ) -> None:
+        """End a message if nothing more of it is awaited; else settle only the `part` that arrived. StoreClosed."""
+
+        def ended(answer: Answer) -> None:
+            if answer is not Answer.CONFLICT:
+                self._recorded(one, "delivered", answer)
+            elif part:
+                self._begin(one, self._settle_part(one, report, part))
+            else:
+                self._finished(one, otherwise)
+
+        self._reports.settle(report, ended)
+
+    async def _settle_part(self, one: _Arrived, report: Report, part: tuple[Write, ...]) -> None:
+        """Others are awaited, or being sent; or the message is over."""
+        rows = await self._store.fetch(tables.WAITS, of_message=report.message.id)
+        if not rows:
+            self._recorded(one, "late", Answer.CONFLICT)
+        elif rows[0]["reason"] != QueueReason.FORWARDED:
+            self._early(one)
+        else:
+            answer = await self._store.apply(writes=part)
+            if answer is Answer.STORED:  # whoever settles last finds nothing awaited, and ends it
+                again = replace(report, writes=())
+                self._reports.settle(again, lambda answer: self._part_recorded(one, answer))
+            else:
+                self._recorded(one, "part", answer)
+
+    def _part_recorded(self, one: _Arrived, answer: Answer) -> None:
+        """The part is on disk; CONFLICT: it was not the last, or another one ended the message."""
+        if answer is Answer.CONFLICT:
+            self._recorded(one, "part", Answer.STORED)
+        else:  # not stored: the other side says it again, and then the end is tried again
+            self._recorded(one, "delivered", answer)
+
+    def _early(self, one: _Arrived) -> None:
+        """Parts of its message are still on their way there: it waits on disk."""
+        if one.kept:
+            return
+        self._keep(one, one.outlet.link.number)
+
+    def _begin(self, one: _Arrived, work: Coroutine[None, None, None]) -> None:
+        """Go on beside the other receipts; the sessions bound how many."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except (OSError, TimeoutError, StoreClosed):
+                one.answered(RETRY_LATER)
+
+        task = asyncio.get_running_loop().create_task(guarded(), name="link receipt")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _judged(self, report: Report, said: SaidReceipt, link: Link, now: int) -> Report:
         """What the reported state means for the message."""
@@ -324,8 +401,13 @@ class LinkReceipts:
 
     # ------------------------------------------------------------------------------------------------ the answer
 
-    def _recorded(self, one: _Arrived, result: str, answer: Answer) -> None:
-        if answer is Answer.STORED:
+    def _recorded(
+        self, one: _Arrived, result: str, answer: Answer, early: Mapping[str, Any] | None = None
+    ) -> None:
+        """`early`: the row of a part that failed, perhaps while others are still being sent."""
+        if answer is Answer.CONFLICT and early is not None:
+            self._begin(one, self._keep_if_under_way(one, int(early["message"])))
+        elif answer is Answer.STORED:
             self._forget(one)
             self._count(one.outlet, result)
             one.answered(0)
@@ -337,6 +419,13 @@ class LinkReceipts:
             one.answered(None)
         else:
             one.answered(Status.ESME_RMSGQFUL if answer is Answer.FULL else RETRY_LATER)
+
+    async def _keep_if_under_way(self, one: _Arrived, message: int) -> None:
+        rows = await self._store.fetch(tables.WAITS, of_message=message)
+        if rows and rows[0]["reason"] != QueueReason.FORWARDED:
+            self._early(one)
+        else:
+            self._finished(one, "late")
 
     def _finished(self, one: _Arrived, result: str) -> None:
         """A receipt that changes nothing."""

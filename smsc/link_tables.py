@@ -31,7 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite compiles it too
 
 from ..store.statement import Query, Sql, among
-from ..store.tables import BigId, metadata
+from ..store.store import QueueReason
+from ..store.tables import BigId, metadata, queue
 
 __all__ = ["remote_message", "remote_receipt"]
 
@@ -113,6 +114,32 @@ SETTLED = Sql(
         _known.message == bindparam("of_message"),
     )
     .values(settled_at=bindparam("settled_at"), expires_at=bindparam("expires_at")),
+)
+SETTLED_ALL = Sql(
+    "links: nothing of a message is awaited any more",
+    update(remote_message)
+    .where(_known.message == bindparam("of_message"), _known.settled_at == 0)
+    .values(settled_at=bindparam("settled_at"), expires_at=bindparam("expires_at")),
+)
+#: Guards the end of a message: of a long one each part has a receipt of its own.
+ALL_SETTLED = Sql(
+    "links: end a forwarded message of which nothing is awaited",
+    delete(queue).where(
+        queue.c.id == bindparam("row_id", type_=BigInteger),
+        queue.c.owner == 0,
+        queue.c.reason == QueueReason.FORWARDED,
+        ~select(_known.message)
+        .where(
+            _known.message == bindparam("row_id", type_=BigInteger),
+            _known.link == bindparam("of_link", type_=Integer),
+            _known.settled_at == 0,
+        )
+        .exists(),
+    ),
+)
+WAITS = Query(
+    "links: where is a message now",
+    select(queue.c.owner, queue.c.reason).where(queue.c.id == bindparam("of_message", type_=BigInteger)),
 )
 AWAITED = Query(
     "links: how many receipts each link owes",

@@ -178,6 +178,11 @@ class LinkModel(BaseModel):
     message_mode: Literal["default", "datagram", "forward", "store-and-forward"] = Field(
         default="default", description="messaging mode bits of esm_class (SMPP 3.4 §5.2.12)"
     )
+    long_messages: Literal["whole", "udh8", "udh16", "sar"] = Field(
+        default="whole",
+        description="how texts of more than 140 octets go: whole (in message_payload), or in parts with a header of an "
+        "8 or 16 bit reference, or with sar_* parameters",
+    )
     service_type: str | None = Field(
         default=None, pattern=r"^[ -~]{0,5}$", description="sent in place of the message's own; null: its own"
     )

@@ -2,7 +2,8 @@
 
 In charge of: parts one after the other, the reference they share, what is remembered of parts that were acknowledged,
 and one outcome for the whole. Not in charge of: where a text is cut (`spelling.py`,
-`handset_text.py`), the PDU or TPDU (`binds.py`, `switch.py`), what follows from the outcome (`delivery.py`).
+`handset_text.py`), the PDU or TPDU (`binds.py`, `switch.py`, `link_outlet.py`), receipts of parts (`link_receipts.py`),
+what follows from the outcome (`delivery.py`).
 
 Theory. A part goes out when the one before it was acknowledged and that is on disk: then a crash, a failed attempt or
 another node goes on with the first part that nobody acknowledged, under the same reference, and the recipient gets no
@@ -127,6 +128,12 @@ class LongMessages:
                 waiting.move_to_end(course, last=False)
                 return
 
+    def renamed(self, before: str, after: str) -> None:
+        """A carrier has another name from now on."""
+        if before != after and before in self._courses:
+            self._courses[after] = self._courses.pop(before)
+            self._waiting[after] = self._waiting.pop(before, OrderedDict())
+
     # ------------------------------------------------------------------------------------------------ a course
 
     async def _ask(self, course: _Course) -> None:
@@ -182,18 +189,18 @@ class LongMessages:
 
         def ended(outcome: Outcome) -> None:
             _sent.labels(outcome.result.value).inc()
-            if outcome.result is not Result.DELIVERED:
+            if outcome.result not in (Result.DELIVERED, Result.FORWARDED):
                 self._failed(course, outcome)
             elif last:
                 self._delivered(course, outcome)
             else:
                 course.acknowledged += 1
-                self._note(course)
+                self._note(course, outcome.writes)
 
         return course.carrier.carry(delivery, piece, ended)
 
-    def _note(self, course: _Course) -> None:
-        """Remember what was acknowledged; then the next part."""
+    def _note(self, course: _Course, writes: tuple[Write, ...]) -> None:
+        """Remember what was acknowledged, with what the carrier remembers of it; then the next part."""
         row = {
             "id": course.delivery.message.id,
             "epoch": self._store.epoch,
@@ -213,7 +220,7 @@ class LongMessages:
             self._go_on(course)
 
         try:
-            self._store.put(Change(done=noted, writes=(Write(NOTE_PARTS, row, expect=1),)))
+            self._store.put(Change(done=noted, writes=(Write(NOTE_PARTS, row, expect=1), *writes)))
         except StoreClosed:
             self._end(course, _LOST)
 

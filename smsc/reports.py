@@ -59,6 +59,9 @@ class Report:
     network_error: bytes = b""
     remote_id: str = ""
     tried: Collection[str] = ()  #: outlets that had the message before
+    end: Write | None = (
+        None  #: takes the message out of the queue, if more must hold than that it is forwarded
+    )
     writes: tuple[Write, ...] = field(default=())
 
 
@@ -113,7 +116,10 @@ class Reports:
             network_error=report.network_error,
             detail=json.dumps({k: v for k, v in facts.items() if v}, separators=(",", ":")),
         )
-        writes: tuple[Write, ...] = (Write(_END, {"row_id": message.id}, expect=1), *report.writes)
+        writes: tuple[Write, ...] = (
+            *report.writes,
+            report.end or Write(_END, {"row_id": message.id}, expect=1),
+        )
         if report.state is MessageState.DELIVERED:
             writes += self._recipients.reached(message.recipient, retried=report.attempt > 1)
 

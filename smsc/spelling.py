@@ -26,7 +26,7 @@ from .smpp import tlv
 from .text import codings, gsm7, segments, udh
 from .text.codings import Coding, DefaultAlphabet
 
-__all__ = ["HANDSET_OCTETS", "Piece", "TooManyParts", "passes", "spell"]
+__all__ = ["HANDSET_OCTETS", "Piece", "TooManyParts", "cut", "passes", "spell"]
 
 HANDSET_OCTETS = 140  #: of user data in one short message, in every coding (3GPP TS 23.040 §9.2.3.16)
 
@@ -86,7 +86,7 @@ def spell(
     # A part cannot be cut again, and where characters end in an unknown coding nobody can say.
     if style == "whole" or message.part_total or coding is Coding.UNKNOWN:
         return [_piece(message.body[: header.length], octets, data_coding, packed=packed)]
-    return _cut(header.elements, octets, coding, data_coding, reference, style, packed=packed)
+    return cut(header.elements, octets, coding, data_coding, reference, style, packed=packed)
 
 
 def _rewritten(
@@ -104,7 +104,7 @@ def _rewritten(
     return encoded.octets, encoded.data_coding, encoded.coding
 
 
-def _cut(
+def cut(
     elements: tuple[udh.InformationElement, ...],
     octets: bytes,
     coding: Coding,
@@ -112,8 +112,9 @@ def _cut(
     reference: int,
     style: str,
     *,
-    packed: bool,
+    packed: bool = False,
 ) -> list[Piece]:
+    """A text in pieces, one or more, in the style of an account or link. Raises TooManyParts."""
     bits = 16 if style == "udh16" else 8
     try:
         parts = segments.split(octets, coding, reference, bits=bits, elements=elements)

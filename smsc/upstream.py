@@ -38,6 +38,7 @@ from .link_connection import LinkConnection
 from .link_outlet import LinkOutlet
 from .link_receipts import RETRY_LATER, LinkReceipts, LinkReceiptSettings
 from .links import Link, LinkState
+from .long_messages import LongMessages
 from .normaliser import Normalisers
 from .pins import Pins
 from .receipt_reading import is_receipt
@@ -99,6 +100,7 @@ class Upstream:
         password: Password,
         number_rules: NumberRules,
         settings: LinkReceiptSettings,
+        long_messages: LongMessages,
         random: Callable[[], float],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -110,6 +112,7 @@ class Upstream:
         self._password = password
         self._rules = number_rules
         self._settings = settings
+        self._long = long_messages
         self._random = random
         self._now = now
         self._normalisers = Normalisers()
@@ -222,7 +225,7 @@ class Upstream:
         if binds is None:
             outlet = LinkOutlet(
                 link, now=self._now, now_ms=self._store.clock.now_ms, random=self._random,
-                alphabet_of=self._alphabet_of, pins=self.pins,
+                alphabet_of=self._alphabet_of, pins=self.pins, long_messages=self._long,
             )  # fmt: skip
             if self._wake is not None:
                 outlet.wake_with(self._wake)

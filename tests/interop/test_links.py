@@ -106,6 +106,8 @@ def submit(shop: Peer, to: bytes, text: bytes = b"hello", **fields: Any) -> str:
     """Submit, and answer what comes in between; the id."""
     number = next(NAMES)
     fields = {"source_addr_ton": 5, "source_addr": b"Shop", "registered_delivery": 1} | fields
+    if len(text) > 254:
+        text, fields["tlvs"] = b"", one(Tag.message_payload, text)
     shop.send(
         pdu.SubmitSm(
             sequence_number=number,
@@ -399,6 +401,84 @@ def test_each_message_has_one_outcome_under_a_storm(ours, shop):
         eventually(lambda: state(ours, ids[-1]) == "delivered", seconds=60)
         eventually(lambda: all(state(ours, id) == "delivered" for id in ids), "all of them", seconds=60)
         assert len(found.center.submitted) == 60
+        assert found.status()["awaited_receipts"] == 0
+
+
+# --- long texts ---------------------------------------------------------------------------------------------------
+
+LONG = b"A text that no single short message holds, because it goes on. " * 6  # 378 characters: three parts
+
+
+def take_parts(found: Way, style: str) -> list[tuple[Any, pdu.SubmitSm]]:
+    """Three parts, each answered with an id of its own; the next one comes when it is."""
+    parts: list[tuple[Any, pdu.SubmitSm]] = []
+    for number in (1, 2, 3):
+        client, sent = found.center.submit()
+        parts.append((client, sent))
+        if style == "sar":
+            place = [sent.get_tlv_int(t) for t in (Tag.sar_total_segments, Tag.sar_segment_seqnum)]
+        else:
+            assert sent.esm_class & 0x40
+            place = list(sent.short_message[sent.short_message[0] - 1 : sent.short_message[0] + 1])
+        assert place == [3, number]
+        if number < 3:
+            found.center.answer(client, sent, f"part{number}")
+    return parts
+
+
+@pytest.mark.parametrize("style", ["udh8", "udh16", "sar"])
+def test_a_long_text_goes_in_parts_and_ends_with_the_last_receipt(ours, shop, style):
+    with way(ours, long_messages=style) as found:
+        id = submit(shop, found.to(), LONG)
+        parts = take_parts(found, style)
+        bodies = [sent.short_message for _, sent in parts]
+        if style != "sar":
+            bodies = [body[body[0] + 1 :] for body in bodies]
+        assert b"".join(bodies) == LONG
+        (client, last), (_, second), (_, first) = parts[2], parts[1], parts[0]
+        found.center.receipt(client, second, "part2")  # although the third has no answer yet
+        assert found.center.response().command_status == 0
+        found.center.answer(client, last, "part3")
+        eventually(lambda: ours.message(id)["waits_for"] == "forwarded")
+        found.center.receipt(client, last, "part3")
+        found.center.receipt(client, last, "part3")  # said twice is not two parts
+        for _ in range(2):
+            assert found.center.response().command_status == 0
+        eventually(lambda: found.status()["awaited_receipts"] == 1, "the first part's receipt")
+        assert state(ours, id) == "enroute"
+        found.center.receipt(client, first, "part1")
+        assert receipt(shop) == (id, "DELIVRD")
+        assert (found.status()["awaited_receipts"], found.status()["kept_receipts"]) == (0, 0)
+        kinds = [one["kind"] for one in ours.call("GET", f"/messages/{id}/trace")["events"]]
+        assert kinds.count("final") == kinds.count("receipt") == 1
+
+
+def test_all_receipts_of_a_long_text_at_once_end_it_once(ours, shop):
+    with way(ours, long_messages="udh8") as found:
+        ids = [submit(shop, found.to(n), LONG) for n in range(5)]
+        found.center.accept_all()
+        for _ in range(found.center.submits.qsize()):
+            client, sent = found.center.submit()
+            found.center.on_submit(client, sent)
+        told = {receipt(shop) for _ in ids}
+        assert told == {(id, "DELIVRD") for id in ids}
+        eventually(lambda: found.status()["awaited_receipts"] == 0)
+        assert len({sent.short_message for sent in found.center.submitted}) >= 3
+
+
+def test_a_part_that_failed_ends_the_whole(ours, shop):
+    with way(ours, long_messages="udh8") as found:
+        id = submit(shop, found.to(), LONG)
+        parts = take_parts(found, "udh8")
+        client = parts[0][0]
+        found.center.receipt(client, parts[0][1], "part1", "UNDELIV")  # while the third is under way
+        assert found.center.response().command_status == 0
+        found.center.answer(client, parts[2][1], "part3")
+        assert receipt(shop) == (id, "UNDELIV")
+        for number in (1, 2):
+            found.center.receipt(client, parts[number][1], f"part{number + 1}")
+            assert found.center.response().command_status == 0
+        assert state(ours, id) == "undeliverable"
         assert found.status()["awaited_receipts"] == 0
 
 

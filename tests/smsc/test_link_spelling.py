@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from restante.message import Address, Kind, Message, MessageState
 from restante.outlet import Delivery
-from restante.smsc.link_egress import NotExpressible, submit_sm
+from restante.smsc.link_egress import NotExpressible, pieces, submit_sm
 from restante.smsc.link_outlet import Pause
 from restante.smsc.links import Link, LinkModel
 from restante.smsc.pins import Pins
@@ -36,7 +36,8 @@ def message(body: bytes = b"hello", **fields: Any) -> Message:
 
 
 def spelled(what: Message, how: Link, *, alphabet: str = "gsm7", version: int = 0x34) -> pdu.SubmitSm:
-    return submit_sm(Delivery(what, 1, "rte_1"), how, alphabet, version, NOW)
+    (piece,) = pieces(what, how, alphabet, version, 7)
+    return submit_sm(Delivery(what, 1, "rte_1"), how, piece, version, NOW)
 
 
 def test_numbers_follow_the_links_rules():

@@ -55,6 +55,7 @@ from restante.smsc.kinds import PathKinds
 from restante.smsc.limits import Throttles
 from restante.smsc.link_receipts import LinkReceiptSettings
 from restante.smsc.links import PASSWORD as LINK_PASSWORD
+from restante.smsc.long_messages import LongMessages
 from restante.smsc.permits import AddressPermission
 from restante.smsc.recall import Recall
 from restante.smsc.receipts import Receipts
@@ -247,6 +248,7 @@ async def _path(
         password=lambda link: secrets.get(link.id, LINK_PASSWORD),
         number_rules=NumberRules(),
         settings=LinkReceiptSettings(),
+        long_messages=LongMessages(store),
         random=random.random,
     )
     registry.snapshot(found[4]).on_change(upstream.changed)

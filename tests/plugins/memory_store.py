@@ -198,6 +198,9 @@ class MemoryStore(Engine):
             raise StoreUnavailable("the test says so")
         return self._rows(compiled, arguments)
 
+    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in await self._read(compiled, arguments)]
+
     def _rows(self, compiled: Compiled, arguments: Sequence[object]) -> list[dict[str, Any]]:
         cursor = self.disk.execute(compiled.text, tuple(arguments))
         names = [column[0] for column in cursor.description or ()]

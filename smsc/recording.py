@@ -218,7 +218,8 @@ class Recording:
         """One task waits in the database until others have been tried."""
         if not self._desk.holds(task):
             return
-        due = min(due_at, task.message.expires_at)
+        # Never in the past: what is over already would be found late, below where the next claim begins to look.
+        due = max(min(due_at, task.message.expires_at), self._clock.now_ms())
         reason = QueueReason.NEW if task.reason == QueueReason.SCHEDULED else task.reason
         requeue = Requeue(task.message.id, self._store.epoch, due, task.attempts, reason)
         self.commit(lane, task, Change(done=ignore, requeue=requeue))

@@ -8,6 +8,7 @@ Annotations are evaluated here, as in `objects.py`, because a signature of ours 
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -18,7 +19,7 @@ from ...access.permissions import Permission
 from ...outlet import Write
 from ...registry.edits import let_go
 from ...registry.planning import Wanted
-from ...registry.versioned import Edit, InvalidObject, Stored, View
+from ...registry.versioned import Edit, InvalidObject, ObjectKind, Stored, View
 from ...zones.fix import Fix
 from ...zones.formats import FORMATS, FileRefused, ReadZones, body_of, feature_of, read_zones, write_zones
 from ...zones.geometry import typed_place
@@ -319,18 +320,8 @@ async def import_zones(
         raise Problem("invalid-request", str(refused)) from None
     unchanged: list[ImportedView] = []
 
-    def plan(view: View) -> list[Wanted]:
-        unchanged.clear()
-        wanted: list[Wanted] = []
-        for value in values:
-            known = view.by_key(kind, value.name)
-            if known is not None and known.value.model_dump() == value.model_dump():
-                unchanged.append(ImportedView(name=value.name, id=known.id, action="unchanged"))
-            else:
-                wanted.append(Wanted(kind, lambda _, v=value: v, known.number if known else 0))
-        return wanted
-
     async def change(writes: Sequence[Write], dry_run: bool) -> list[Edit[Any]]:
+        plan = partial(_plan_import, kind, values, unchanged)
         return await rooms.registry.change_all(
             plan, actor=who.owner, reason=reason_of(reason) or "import", dry_run=dry_run, writes=writes
         )
@@ -359,6 +350,21 @@ async def import_zones(
     for done_with in (edits, values, read.zones, unchanged):
         let_go(done_with)
     return Response(shown, media_type="application/json")
+
+
+def _plan_import(
+    kind: ObjectKind[ZoneModel, Any], values: Sequence[ZoneModel], unchanged: list[ImportedView], view: View
+) -> list[Wanted]:
+    """What is to be written; what is there already goes into `unchanged`. May be asked again."""
+    unchanged.clear()
+    wanted: list[Wanted] = []
+    for value in values:
+        known = view.by_key(kind, value.name)
+        if known is not None and known.value.model_dump() == value.model_dump():
+            unchanged.append(ImportedView(name=value.name, id=known.id, action="unchanged"))
+        else:
+            wanted.append(Wanted(kind, lambda _, v=value: v, known.number if known else 0))
+    return wanted
 
 
 def _imported(edit: Edit[Any]) -> ImportedView:

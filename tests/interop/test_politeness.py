@@ -411,7 +411,8 @@ def play(one: Peer, stream: bytes) -> bool:
     try:
         one.send(stream, pdu.EnquireLink(sequence_number=last))
         if int.from_bytes(stream[:4], "big") != len(stream):
-            one.socket.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it was closed already, which reading tells
+                one.socket.shutdown(socket.SHUT_WR)
         while (answer := one.read()) is not None:
             if isinstance(answer, pdu.EnquireLinkResp) and answer.sequence_number == last:
                 return True

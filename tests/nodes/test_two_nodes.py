@@ -111,9 +111,10 @@ def test_a_message_in_another_nodes_hands_is_asked_for_cancelled_and_replaced(
     asked = peers.ask(sender, pdu.QuerySm(message_id=named[1], **SHOP))
     assert isinstance(asked, pdu.QuerySmResp)
     assert asked.message_state == MessageState.ENROUTE
-    assert status(peers, sender, pdu.CancelSm(message_id=named[1], **SHOP)) == 0
+    # The other node may only just be hearing of it.
+    eventually(lambda: status(peers, sender, pdu.CancelSm(message_id=named[1], **SHOP)) == 0, "the cancel")
     new = pdu.ReplaceSm(message_id=named[2], short_message=b"three anew", registered_delivery=1, **SHOP)
-    assert status(peers, sender, new) == 0
+    eventually(lambda: status(peers, sender, new) == 0, "the replacement")
     first = pdu.CancelSm(message_id=named[0], **SHOP)
     assert status(peers, sender, first) == Status.ESME_RCANCELFAIL, "it is under delivery there"
     assert shop.stat(ids[1]) or eventually(lambda: shop.stat(ids[1]), "its receipt")

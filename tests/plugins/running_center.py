@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,13 +31,21 @@ from restante.cli.init import prepare
 START_S = 60.0  #: a loaded machine imports slowly
 
 
+#: Below what the kernel gives to outgoing connections: one of those could sit on a center's port while it restarts.
+_PORTS = range(15_000, 32_000)
+
+
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports of loopback that nobody listens on now, and that their owner finds again after a restart."""
+    chance, found = random.SystemRandom(), set[int]()
+    for port in chance.sample(_PORTS, 1000):
+        if len(found) == number:
+            break
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.add(port)
+    assert len(found) == number, "no free ports"
+    return list(found)
 
 
 class RunningCenter:

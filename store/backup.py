@@ -6,8 +6,11 @@ in charge of: bringing it back (`restore.py`), or what stands beside a database 
 The file is a SQLite database of the same schema, whichever database it was made from, with one table more, `backup`,
 which says when, from what and by whom. It shows the database at one moment: SQLite's is read in one read transaction,
 PostgreSQL's in one REPEATABLE READ snapshot, in bounded chunks. So every message that was acknowledged before the
-backup began is in it. It is written under another name, verified, synced, and only then gets its own: under that name
-there is never half a backup.
+backup began is in it. PostgreSQL's tables are locked before the snapshot is taken (ACCESS SHARE, as pg_dump does):
+otherwise a day that retention drops meanwhile would be missing in some tables and not in others.
+
+The file is written under another name, verified, synced, and only then gets its own: under that name there is never
+half a backup.
 
 Sealed secrets are in it as they are, sealed: they need the same master keys. Texts and password hashes are in it too,
 so only its owner may read it.
@@ -43,10 +46,6 @@ CHUNK_PAGES = 4_096
 BUSY_S = 30.0
 
 _ABOUT = "CREATE TABLE backup (taken_at INTEGER, revision TEXT, source TEXT, program TEXT, rows INTEGER)"
-_PG_TABLES = (
-    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY c.relname"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def backup(url: str, file: Path, *, now_ms: int) -> Backup:
         else:
             # The same schema, made by the same revisions.
             migrate.upgrade(f"sqlite:///{part}", to=revision, locked=True)
-            asyncio.run(_copy_postgresql(url, part))
+            asyncio.run(_copy_postgresql(url, part, revision))
         with _written(part) as target:
             counted = sum(_count(target, table) for table in tables_of(target))
             target.execute(_ABOUT)
@@ -172,20 +171,34 @@ def _copy_sqlite(source: Path, part: Path) -> None:
         reader.close()
 
 
-async def _copy_postgresql(url: str, part: Path) -> None:
+async def _copy_postgresql(url: str, part: Path, revision: str) -> None:
     connection = await connect(url, {"application_name": "restante backup"})
     try:
         with _written(part) as target:
+            tables = tables_of(target)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                # Locked before the snapshot is taken: no day is dropped while it is read.
-                tables = [str(row["relname"]) for row in await connection.fetch(_PG_TABLES)]
-                for table in tables_of(target):
-                    if table not in tables:
-                        raise StoreRefused(f"the database has no table {table}")
+                for table in ["alembic_version", *tables]:
+                    await _lock(connection, table)
+                found = await connection.fetchval("SELECT version_num FROM alembic_version")
+                if found != revision:
+                    raise StoreRefused(f"the schema went from {revision} to {found} meanwhile; try again")
+                for table in tables:
                     await _copy_table(connection, target, table)
             target.commit()
     finally:
         connection.terminate()
+
+
+async def _lock(connection: Connection, table: str) -> None:
+    """Keep a table and its days as they are until the transaction ends. Reading and writing go on."""
+    await connection.execute(f"SET LOCAL lock_timeout = {int(BUSY_S * 1000)}")
+    try:
+        await connection.execute(f"LOCK TABLE {_quoted(table)} IN ACCESS SHARE MODE")
+    except asyncpg.LockNotAvailableError as error:
+        raise StoreRefused(
+            f"no backup was made: for {BUSY_S:.0f} s somebody has held the table {table} for himself (a migration, "
+            "VACUUM FULL, ALTER TABLE?); try again when that is over"
+        ) from error
 
 
 async def _copy_table(connection: Connection, target: sqlite3.Connection, table: str) -> None:

@@ -120,8 +120,12 @@ class Living(ABC):
         """Say why nothing new should be accepted; "" if nothing speaks against it."""
 
     @abstractmethod
-    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
-        """What only this database can do against age: days, vacuum. 0 keeps everything; see `sweep.py`."""
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> frozenset[str]:
+        """What only this database can do against age: days, vacuum. 0 keeps everything; see `sweep.py`.
+
+        Answers the tables of which single rows may now be deleted: not those whose old days could not be dropped yet,
+        and none where another node keeps house.
+        """
 
     async def transact(self, statement: Sql, /, **params: object) -> Touched:
         """Run one statement in a transaction of its own."""

@@ -5,12 +5,18 @@ id. Not in charge of: deciding how long to keep them (`sweep.py`). SQLite has no
 
 A row whose day has no partition goes to the default partition: slow, not lost. When its day is made later, its rows
 move there.
+
+Making and dropping lock a table for themselves. Whoever waits for such a lock makes everybody wait who comes after, and
+a backup holds every table for as long as it takes. So the wait is short, and what could not be done is done in a later
+round.
 """
 
 from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+
+import asyncpg
 
 from ..message import id_at
 from .server import Connection
@@ -24,8 +30,8 @@ DAY_MS = 86_400_000
 TABLES = {"message": "id", "body": "message", "event": "message"}
 #: Any number; another than the migrations' lock.
 LOCK = 0x5061727469746F6E
-#: Milliseconds to wait for the lock on a table before trying again in the next round: accepts must not queue behind it.
-LOCK_WAIT_MS = 2_000
+#: Milliseconds to wait for the lock on a table: for so long accepts may queue behind it.
+LOCK_WAIT_MS = 100
 
 
 def first_id(day: str) -> int:
@@ -51,14 +57,19 @@ async def days_of(connection: Connection, table: str) -> list[str]:
 
 
 async def ensure(connection: Connection, now_ms: int, ahead: int) -> int:
-    """Make the partitions from yesterday to `ahead` days from now; how many were missing."""
+    """Make the partitions from yesterday to `ahead` days from now; how many were missing and could be made."""
     wanted = [_day(now_ms, later) for later in range(-1, ahead + 1)]
     made = 0
     for table, column in TABLES.items():
         present = set(await days_of(connection, table))
         for day in wanted:
-            if day not in present:
+            if day in present:
+                continue
+            try:
                 made += await _make(connection, table, column, day)
+            except asyncpg.LockNotAvailableError:
+                log.warning("%s has no day %s yet: somebody else holds it; it is tried again", table, day)
+                break
     return made
 
 
@@ -88,9 +99,8 @@ async def _make(connection: Connection, table: str, column: str, day: str) -> in
     return 1
 
 
-async def drop_before(connection: Connection, table: str, before_ms: int) -> int:
-    """Drop the days that ended by `before_ms` and that nothing in the queue belongs to; how many."""
-    dropped = 0
+async def drop_before(connection: Connection, table: str, before_ms: int) -> bool:
+    """Drop the days that ended by `before_ms` and that nothing in the queue belongs to; False: not all could go yet."""
     for day in await days_of(connection, table):
         low = first_id(day)
         high = low + id_at(DAY_MS)
@@ -99,9 +109,12 @@ async def drop_before(connection: Connection, table: str, before_ms: int) -> int
         waiting = "SELECT EXISTS (SELECT FROM queue WHERE id >= $1 AND id < $2)"
         if await connection.fetchval(waiting, low, high):
             continue
-        async with connection.transaction():
-            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
-            await connection.execute(f"DROP TABLE {table}_{day}")
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+                await connection.execute(f"DROP TABLE {table}_{day}")
+        except asyncpg.LockNotAvailableError:
+            log.info("%s of %s is not dropped yet: somebody else, perhaps a backup, reads it", table, day)
+            return False
         log.info("%s of %s is dropped", table, day)
-        dropped += 1
-    return dropped
+    return True

@@ -379,24 +379,27 @@ class PostgresqlStore(Engine):
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             raise StoreUnavailable(f"the database: {error or type(error).__name__}") from error
 
-    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> frozenset[str]:
         """Make days ahead, drop days that are over, vacuum the queue. One node at a time does it."""
+        tidy: set[str] = set()
         if self._work is None:
             raise StoreUnavailable("the store is not open")
         try:
             async with self._work.acquire(timeout=CONNECT_S) as connection:
                 if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", HOUSE_LOCK):
-                    return
+                    return frozenset()
                 try:
                     await partitions.ensure(connection, now_ms, self.settings.retention.partitions_ahead_days)
                     for table in partitions.TABLES:
                         before = text_before if table == "body" else history_before
-                        await partitions.drop_before(connection, table, before)
+                        if await partitions.drop_before(connection, table, before):
+                            tidy.add(table)
                     await connection.execute("VACUUM (INDEX_CLEANUP ON, ANALYZE) queue")
                 finally:
                     await connection.execute("SELECT pg_advisory_unlock($1)", HOUSE_LOCK)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             raise StoreUnavailable(f"housekeeping: {error or type(error).__name__}") from error
+        return frozenset(tidy)
 
     async def _probe(self) -> str:
         """See `Engine._probe`: the writing connection stands; after a full disk, room is tried for."""

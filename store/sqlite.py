@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .. import metrics
-from . import migrate, plan, sqlite_file
+from . import migrate, partitions, plan, sqlite_file
 from .engine import Engine
 from .life import Clash, Step, Touched
 from .life_lock import LifeLock
@@ -437,12 +437,13 @@ class SqliteStore(Engine):
                 raise StoreUnavailable(f"a read took longer than {self.settings.read_s:g} s") from error
             raise StoreUnavailable(str(error)) from error
 
-    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> frozenset[str]:
         """Give a few freed pages back to the disk; rows are deleted in chunks by `sweep.py`."""
         for _chunk in range(VACUUM_CHUNKS):
             await self._quiet()
             if not await self._on_writer(self._vacuum):
-                return
+                break
+        return frozenset(partitions.TABLES)
 
     def _vacuum(self) -> bool:
         """(writer thread) Free some pages; False if few are left. Some stay for the rows that come."""

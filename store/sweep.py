@@ -79,10 +79,14 @@ class Sweep:
         store, now = self._store, self._store.clock.now_ms()
         history_before = self._before(now, self._retention.history_days)
         text_before = max(history_before, self._before(now, self._retention.text_days))
-        await store.keep_house(now, text_before, history_before)
-        await self._delete("body", DELETE_TEXT, text_before)
-        await self._delete("event", DELETE_EVENTS, history_before)
-        await self._delete("message", DELETE_MESSAGES, history_before)
+        tidy = await store.keep_house(now, text_before, history_before)
+        for table, statement, before in (
+            ("body", DELETE_TEXT, text_before),
+            ("event", DELETE_EVENTS, history_before),
+            ("message", DELETE_MESSAGES, history_before),
+        ):
+            if table in tidy:
+                await self._delete(table, statement, before)
         await store.bulk([Write(FORGET_ANSWERS, {"now": now})])
 
     def _before(self, now: int, days: int) -> int:

@@ -137,6 +137,12 @@ class Traffic:
             if self.bound.get(name) != self._home(name):
                 self._loop.call_soon_threadsafe(connection.abort)
 
+    def come(self, name: str) -> None:
+        """Let somebody be there too who was away: a switch that takes everything."""
+        assert self._loop is not None
+        self._everybody.add(name)
+        asyncio.run_coroutine_threadsafe(self._stay(name, self._received, False), self._loop)
+
     def go(self) -> None:
         """Submit, now and after each new bind."""
         self._going = True

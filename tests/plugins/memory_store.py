@@ -136,8 +136,8 @@ class MemoryStore(Engine):
     async def _probe(self) -> str:
         return ""
 
-    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> None:
-        pass
+    async def keep_house(self, now_ms: int, text_before: int, history_before: int) -> frozenset[str]:
+        return frozenset()
 
     def _start(self, batch: list[Change]) -> None:
         if self.holding:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from postgres_plugin import Server
 from sqlalchemy import select
-from store_tools import final, message, opened
+from store_plugin import StepClock
+from store_tools import DAY_MS, final, message, opened
 
 from restante.store import backup as backups
-from restante.store import migrate, tables
+from restante.store import migrate, partitions, tables
 from restante.store import restore as restores
 from restante.store.statement import Query
 from restante.store.store import Answer, Release, StoreRefused
@@ -118,3 +122,97 @@ def test_a_damaged_or_newer_backup_is_refused(sqlite_url: str, tmp_path: Path, h
     connection.close()
     with pytest.raises(StoreRefused, match=r"newer|damaged"):
         restores.restore(f"sqlite:///{tmp_path}/new.sqlite", file, now_ms=1)
+
+
+# --- PostgreSQL: what else locks tables -----------------------------------------------------------------------
+
+
+class Pause:
+    """A backup stands still after its first table of messages, until it is told to go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        real = backups._copy_table
+
+        async def copy(connection: Any, target: sqlite3.Connection, table: str) -> None:
+            await real(connection, target, table)
+            if table == "body":
+                self.reached.set()
+                assert await asyncio.to_thread(self.go_on.wait, 60)
+
+        monkeypatch.setattr(backups, "_copy_table", copy)
+
+
+async def _days(store: Any) -> set[str]:
+    async with store._work.acquire() as connection:
+        return {
+            f"{table}_{day}"
+            for table in partitions.TABLES
+            for day in await partitions.days_of(connection, table)
+        }
+
+
+def test_retention_beside_a_backup_drops_nothing_of_it_and_stops_nobody(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, pause, file = StepClock(), Pause(monkeypatch), tmp_path / "copy.backup"
+
+    async def run() -> set[int]:
+        async with opened(postgresql_url, clock, heartbeat_s=60) as store:
+            await store.keep_house(clock.now_ms(), 0, 0)
+            old = [message(store) for _ in range(20)]
+            assert await store.apply(messages=old) is Answer.STORED
+            for one in old:
+                gone = Release(one.id, store.epoch)
+                assert await store.apply(release=gone, events=[final(store, one.id)]) is Answer.STORED
+            clock.step(3 * DAY_MS)
+            await store.beat()  # ids follow the clock
+            days, before = await _days(store), clock.ms - clock.ms % DAY_MS
+            copying = asyncio.create_task(
+                asyncio.to_thread(backups.backup, postgresql_url, file, now_ms=clock.ms)
+            )
+            assert await asyncio.to_thread(pause.reached.wait, 60)
+
+            housekeeping = asyncio.create_task(store.keep_house(clock.now_ms(), before, before))
+            accepted = 0
+            while not housekeeping.done() or not accepted:
+                assert await store.apply(messages=[message(store)]) is Answer.STORED
+                accepted += 1
+            # The new days cannot be attached, the old ones not be dropped, and no row of theirs is to be deleted.
+            assert await housekeeping == frozenset()
+            assert await _days(store) == days
+            assert not copying.done()
+            pause.go_on.set()
+            made = await copying
+            assert made.rows
+
+            assert await store.keep_house(clock.now_ms(), before, before) == frozenset(partitions.TABLES)
+            assert days - await _days(store)
+            assert await store.load([one.id for one in old]) == []
+            return {one.id for one in old}
+
+    ids = asyncio.run(run())
+    with backups.opened(file) as (copy, _):
+        for table, column in partitions.TABLES.items():
+            assert ids <= {row[0] for row in copy.execute(f"SELECT {column} FROM {table}")}, table
+
+
+def test_a_backup_that_gets_no_lock_says_on_what(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "BUSY_S", 0.2)
+
+    async def run() -> None:
+        holder = await asyncpg.connect(postgresql_url)
+        try:
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
+                with pytest.raises(StoreRefused, match="held the table event"):
+                    await asyncio.to_thread(
+                        backups.backup, postgresql_url, tmp_path / "copy.backup", now_ms=1
+                    )
+        finally:
+            await holder.close()
+
+    asyncio.run(run())
+    assert list(tmp_path.iterdir()) == []

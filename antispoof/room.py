@@ -6,12 +6,9 @@ explaining a message that nobody sent, and the room's chores. Not in charge of: 
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-import structlog
 
 from ..access.accounts import Account
 from ..access.key_ring import KeyRing
@@ -22,7 +19,8 @@ from ..registry.edits import Registry
 from ..registry.snapshot import Snapshot
 from ..signaling.affiliations import Affiliations
 from ..smsc.holding import Holding
-from ..store.store import Store, StoreClosed
+from ..store.chores import Chores
+from ..store.store import Store
 from . import tables
 from .check import SpoofCheck, facts_of
 from .engine import Book, Step, Verdict, judge
@@ -39,8 +37,6 @@ from .settings import SpoofSettings
 from .switches import Group, Switch, SwitchTable
 
 __all__ = ["Live", "SpoofRoom"]
-
-log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
 SWEEP_S = 3600.0
@@ -126,7 +122,7 @@ class SpoofRoom:
         ):
             snapshot.on_change(lambda _: self.changed())
         ranges.on_change(self.changed)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._chores = Chores()
 
     @property
     def checks(self) -> list[SpoofCheck]:
@@ -206,11 +202,8 @@ class SpoofRoom:
     async def open(self) -> None:
         """Begin the chores."""
         await self.evidence.open()
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._every(TICK_S, self._tick), name="spoof chores"),
-            loop.create_task(self._every(SWEEP_S, self._sweep), name="spoof retention"),
-        ]
+        self._chores.every(TICK_S, self._tick, "spoof chores")
+        self._chores.every(SWEEP_S, self._sweep, "spoof retention")
 
     async def _tick(self) -> None:
         self.check.count()
@@ -228,19 +221,7 @@ class SpoofRoom:
                 ]
             )
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except StoreClosed:
-                return
-            except Exception as error:  # the next round tries again
-                log.warning("spoof.chore-failed", error=type(error).__name__)
-            await asyncio.sleep(seconds)
-
     async def close(self) -> None:
         """Stop the chores and write what waits; before the store closes."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._chores.close()
         await self.evidence.close()

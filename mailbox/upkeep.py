@@ -11,12 +11,12 @@ that were closed lately, and whatever is older than that ends with its validity 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
 
 from ..access.subscriber import Subscriber
 from ..access.subscribers import Subscribers
+from ..store.chores import Chores
 from ..store.store import Store
 from .endings import Endings
 from .retention import Retention
@@ -46,40 +46,22 @@ class Upkeep:
         self._endings = endings
         self._retention = retention
         self._sealed: asyncio.Queue[int] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._chores = Chores()
         subscribers.on_barred(self._barred)
 
     def start(self) -> None:
         """Begin."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(
-                self._every(self._settings.expire_every_s, self._expire), name="mailbox validity"
-            ),
-            loop.create_task(
-                self._every(self._settings.retention_every_s, self._sweep), name="mailbox retention"
-            ),
-            loop.create_task(self._seal(), name="mailbox seals"),
-        ]
+        self._chores.every(self._settings.expire_every_s, self._expire, "mailbox validity")
+        self._chores.every(self._settings.retention_every_s, self._sweep, "mailbox retention")
+        self._chores.begin(self._seal(), "mailbox seals")
 
     async def close(self) -> None:
         """Stop; whatever is due is found at the next start."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._chores.close()
 
     def _barred(self, subscriber: Subscriber) -> None:
         if subscriber.closed:
             self._sealed.put_nowait(subscriber.number)
-
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except Exception as error:  # the next round tries again, whatever was wrong
-                _log.warning("mailbox upkeep failed", error=repr(error))
-            await asyncio.sleep(seconds)
 
     async def _expire(self) -> None:
         while await self._endings.expire(_FULL_SWEEP) == _FULL_SWEEP:

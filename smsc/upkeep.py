@@ -9,18 +9,13 @@ Each round runs behind accepts, in chunks (behaviour.md 10).
 
 from __future__ import annotations
 
-import asyncio
-
-import structlog
-
 from ..outlet import Write
-from ..store.store import Store, StoreClosed, StoreUnavailable
+from ..store.chores import every
+from ..store.store import Store
 from .flag_tables import FORGET_FLAGS
 from .tables import FORGET_OLD, SWEEP_PARTS
 
 __all__ = ["SILENT_FOR_MS", "Upkeep"]
-
-_log = structlog.get_logger(__name__)
 
 EVERY_S = 600.0
 #: A recipient whose last try is so long ago, and for whom nothing waits, is forgotten: the longest validity period.
@@ -36,14 +31,7 @@ class Upkeep:
 
     async def run(self, every_s: float = EVERY_S) -> None:
         """Sweep until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await self.once()
-            except StoreClosed:
-                return
-            except (StoreUnavailable, OSError) as error:
-                _log.warning("upkeep-waits", error=str(error))
+        await every(every_s, self.once, "upkeep of the path", at_once=False)
 
     async def once(self) -> tuple[int, int, int]:
         """One round: notes about parts, recipients, and flags, that were forgotten."""

@@ -6,14 +6,12 @@ chores. Not in charge of: anything the parts do.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-
-import structlog
+from collections.abc import Callable, Sequence
 
 from ..access.outgoing import Outgoing
 from ..registry.snapshot import Changed, Snapshot
-from ..store.store import Store, StoreClosed
+from ..store.chores import Chores
+from ..store.store import Store
 from .check import ZoneCheck
 from .holds import Holds
 from .index import ZoneIndex
@@ -31,8 +29,6 @@ from .settings import ZonesSettings
 from .zone import UnionModel, Zone, resolve_unions
 
 __all__ = ["ZonesRoom"]
-
-log = structlog.get_logger(__name__)
 
 SWEEP_S = 3600.0
 
@@ -92,7 +88,7 @@ class ZonesRoom:
         zones.on_change(self._zones_changed)
         policies.on_change(lambda _: self._renew())
         memberships.on_change(lambda _: self._renew())
-        self._tasks: list[asyncio.Task[None]] = []
+        self._chores = Chores()
 
     @property
     def checks(self) -> list[ZoneCheck]:
@@ -149,31 +145,16 @@ class ZonesRoom:
         """Read what is kept, and begin the chores."""
         await self.members.open()
         self._renew()
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self.members.watch(), name="zones members"),
-            loop.create_task(self._every(SWEEP_S, self._sweep), name="zones retention"),
-        ]
+        self._chores.begin(self.members.watch(), "zones members")
+        self._chores.every(SWEEP_S, self._sweep, "zones retention")
 
     async def _sweep(self) -> None:
         await self.locations.sweep()
         await self.members.sweep()
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except StoreClosed:
-                return
-            except Exception as error:  # the next round tries again
-                log.warning("zones.chore-failed", error=type(error).__name__)
-            await asyncio.sleep(seconds)
-
     async def close(self) -> None:
         """Stop the chores and give up what is being asked; before the store closes."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._chores.close()
         await self.holds.close()
         await self.locations.close()
         await self.outgoing.close()

@@ -157,8 +157,7 @@ class Pump:
         if self._back and not self._wanted and self._worker.room():
             await self._wake_behind(next(iter(self._back.values())))
         while self._wanted and self._worker.room():
-            recipient = next(iter(self._wanted))
-            await self._claim(recipient)
+            await self._claim_for(next(iter(self._wanted)))
         more = bool(self._worker.room()) and (await self._claim() or bool(self._back))
         now = self._store.clock.now_ms()
         # A sweep that has not come to its end goes on soon where ids get lost every day.
@@ -188,6 +187,16 @@ class Pump:
             back.woken = page[-1]
             self._back[name] = back
 
+    async def _claim_for(self, recipient: str) -> None:
+        """Claim what waits for one recipient. Forgotten before the question is put: whoever wants it again meanwhile
+        speaks of rows that the answer may not hold yet."""
+        del self._wanted[recipient]
+        try:
+            await self._claim(recipient)
+        except BaseException:
+            self._wanted[recipient] = None
+            raise
+
     async def _claim(self, recipient: str | None = None) -> bool:
         """Claim rows; True if there may be more of them."""
         limit = min(self._claim_size, self._worker.room())
@@ -201,10 +210,7 @@ class Pump:
             tasks.append(task)
         full = len(works) == limit
         if recipient is not None:
-            self._wanted.pop(recipient, None)
-            self._more.discard(recipient)
-            if full:
-                self._more.add(recipient)
+            (self._more.add if full else self._more.discard)(recipient)
         self._worker.take(tasks)
         return full
 

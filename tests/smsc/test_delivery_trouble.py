@@ -496,6 +496,33 @@ def test_a_row_claimed_before_its_leaving_was_heard_is_not_lost(on_path):
     on_path(test)
 
 
+def test_a_recipient_who_is_seen_while_his_rows_are_looked_for_is_looked_for_again(on_path):
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: ABSENT
+        id = await path.submit()
+        await path.step(MINUTE)
+        path.switch.says = lambda attempt: DELIVERED
+        claim = path.store.claim
+        asked: list[str] = []
+
+        async def too_early(**params):
+            """The first answer about the phone is as old as its question, and the phone is seen before it comes."""
+            if params.get("recipient") != PHONE:
+                return await claim(**params)
+            asked.append(PHONE)
+            if len(asked) == 1:
+                path.delivery.wake(PHONE)
+                return []
+            return await claim(**params)
+
+        path.store.claim = too_early
+        path.delivery.wake(PHONE)
+        await path.settle()
+        assert await path.finals(id) == [(D, "")]
+
+    on_path(test)
+
+
 # --- the end -------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from crash_book import drained, judge, page, read
+from crash_book import judge, page, read, wait_drained
 from crash_load import KINDS, OFF, SUBMITTERS, furnish, traffic
 from postgres_plugin import OwnServer
 from raw_peer import Peer, peer
@@ -52,7 +52,7 @@ def test_a_database_that_is_stopped_and_comes_back(tmp_path: Path, pg_own_server
             eventually(lambda: len(load.acked) > stored + 200, "the load to go on", seconds=120)
             load.rest()
             load.wait_bound()
-            eventually(lambda: drained(url, load), "the center to drain", seconds=150)
+            wait_drained(url, load, 150)
         assert center.stop() == 0
         said = judge(load, [], page(url))
     sys.stdout.write(f"seed {seed}; {dict(said.counts)}; refused: {dict(load.refused)}\n")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import httpx
-from crash_book import drained, judge, page
+from crash_book import judge, page, wait_drained
 from crash_load import KINDS, OFF, Traffic, furnish, traffic
 from failing_disk import FailingDisk, Fault
 from running_center import RunningCenter
@@ -57,7 +57,7 @@ def test_a_disk_that_fails_in_every_way(tmp_path: Path) -> None:
             refused = {fault.name: suffer(center, load, disk, fault) for fault in faults}
             load.rest()
             load.wait_bound()
-            eventually(lambda: drained(url, load), "the center to drain", seconds=150)
+            wait_drained(url, load, 150)
             assert center.stop() == 0
             said = judge(load, [], page(url))
     finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from crash_book import Page, drained, judge, page, wait_until_left
+from crash_book import Page, judge, page, wait_drained, wait_until_left
 from crash_load import Traffic, furnish, traffic
 from running_center import RunningCenter
 from waiting import eventually
@@ -76,7 +76,7 @@ def test_nothing_acknowledged_is_lost(center: RunningCenter, cap: Cap) -> None:
         load.rest()
         center.start()
         load.wait_bound()
-        eventually(lambda: drained(url, load), "the center to drain", seconds=150)
+        wait_drained(url, load, 150)
         assert center.stop() == 0, list(center.lines)
     said = judge(load, crashes, page(url))
     sys.stdout.write(f"{len(deaths)} deaths; {dict(said.counts)}; refused: {dict(load.refused)}\n")

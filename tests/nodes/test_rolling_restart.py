@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_book import Page, drained, judge, page
+from crash_book import Page, judge, page, wait_drained
 from crash_load import PASSWORD, Traffic, furnish, traffic
 from nats_server import nats_server
 from node_cluster import cluster
@@ -145,7 +145,7 @@ def test_a_rolling_restart_loses_nothing(tmp_path: Path, pg_database: str) -> No
             load.more(100)
         load.rest()
         lib.submits = False
-        eventually(lambda: drained(url, load), "the center to drain", seconds=120)
+        wait_drained(url, load, 120)
         lib.going = False
         lib.join(60)
         for node in nodes:

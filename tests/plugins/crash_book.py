@@ -85,16 +85,28 @@ def wait_until_left(url: str) -> None:
         eventually(lambda: read(url, others) == [[(0,)]], "the dead center's sessions to end")
 
 
-def drained(url: str, load: Traffic) -> bool:
-    """True when only what nobody can take waits, and each ending was told."""
+def wait_drained(url: str, load: Traffic, seconds: float) -> None:
+    """Until only what nobody can take waits, and each ending was told; AssertionError says what is left."""
+    try:
+        eventually(lambda: not left_over(url, load), "the center to drain", seconds=seconds)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; left: {left_over(url, load)[:20]}") from None
+
+
+def left_over(url: str, load: Traffic) -> list[str]:
+    """What still has to be done: rows that somebody can take or that end soon, and endings that were not told."""
     soon = round(time.time() * 1000) + 60_000
     waiting, ended = read(
         url,
-        f"SELECT count(*) FROM queue WHERE recipient NOT LIKE '+{AWAY}%' OR expires_at < {soon}",
+        "SELECT id, recipient, owner, attempts, reason, due_at, expires_at FROM queue "
+        f"WHERE recipient NOT LIKE '+{AWAY}%' OR expires_at < {soon}",
         "SELECT DISTINCT e.message FROM event e JOIN message m ON m.id = e.message "
         "WHERE e.kind = 'final' AND m.kind = 0",
     )
-    return waiting == [(0,)] and {row[0] for row in ended} <= load.receipts.keys()
+    names = ("row", "recipient", "owner", "attempts", "reason", "due_at", "expires_at")
+    rows = [", ".join(f"{name} {said}" for name, said in zip(names, row, strict=True)) for row in waiting]
+    untold = {row[0] for row in ended} - load.receipts.keys()
+    return rows + [f"message {id} has ended, and no receipt came" for id in sorted(untold)]
 
 
 @dataclass
@@ -199,8 +211,9 @@ def _judge_receipts(
 
 
 def _judge_repeats(said: Judgement, what: str, who: str, rounds: list[int], under_way: list[bool]) -> None:
-    """Something may come again only in a later life, if it stood in the queue when the last one ended."""
-    for before, after in pairwise(rounds):
+    """Something may come again only in a later life, if it stood in the queue when the last one ended. What a sleeper
+    had put on its way may come after what the others sent."""
+    for before, after in pairwise(sorted(rounds)):
         said.counts[f"{what} repeated"] += 1
         if before == after:
             said.faults.append(f"the {what} of {who} came twice in life {after}")

@@ -80,6 +80,7 @@ class Traffic:
         self._ports = ports
         self._kinds = kinds
         self.round = 0  #: counts the lives of the center
+        self.last_rounds: dict[int, int] = {}  #: of nodes that have ended or sleep for good, by port
         self.acked: dict[int, str] = {}  #: message id -> token
         self.refused: Counter[int] = Counter()  #: by command_status
         self.seen: dict[str, list[int]] = defaultdict(list)  #: token -> the round of each delivery
@@ -119,6 +120,16 @@ class Traffic:
     def wait_gone_from(self, port: int) -> None:
         """Until nobody is bound at one node."""
         eventually(lambda: port not in list(self.bound.values()), "everybody to leave a node", seconds=60)
+
+    def next_round(self, gone: int) -> None:
+        """Begin the next life of a center whose node at this port is gone; what that had put on its way and comes
+        late still belongs to the life before."""
+        self.last_rounds[gone] = self.round
+        self.round += 1
+
+    def round_at(self, port: int) -> int:
+        """The life to which something belongs that comes from a node now."""
+        return self.last_rounds.get(port, self.round)
 
     def settle(self) -> None:
         """Until everything was read that lies ready to be read."""
@@ -256,7 +267,7 @@ class Traffic:
 
     def _received(self, port: int, message: pdu.DeliverSm, answer: Answer) -> None:
         token = message.short_message.decode()
-        self.seen[token].append(self.round)
+        self.seen[token].append(self.round_at(port))
         self.handed.append((self.round, port, token))
         answer(CommandStatus.ESME_ROK, b"")
 
@@ -267,7 +278,7 @@ class Traffic:
         for part in message.short_message.decode().split(" "):
             name, _, value = part.partition(":")
             said[name] = value
-        self.receipts[int(said["id"])].append((self.round, said["stat"]))
+        self.receipts[int(said["id"])].append((self.round_at(port), said["stat"]))
         answer(CommandStatus.ESME_ROK, b"")
 
 

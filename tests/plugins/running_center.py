@@ -25,11 +25,14 @@ from typing import Any, ClassVar
 
 import httpx
 from waiting import eventually
+from warm_center import WarmCenter
 
 from restante.cli.init import prepare
 
 START_S = 60.0  #: a loaded machine imports slowly
 
+#: Settings that count only for an interpreter that begins.
+_INTERPRETERS = {"LD_PRELOAD", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG"}
 
 #: Below what the kernel gives to outgoing connections: one of those could sit on a center's port while it restarts.
 _PORTS = range(15_000, 32_000)
@@ -68,7 +71,7 @@ class RunningCenter:
         self.api_key = first.api_key
         self.send_key = first.send_key
         self.url = f"http://127.0.0.1:{self.http_port}"
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | WarmCenter | None = None
         self.lines: deque[str] = deque(maxlen=2000)  #: of standard output and error, newest last
         self.log_level = "warning"
         self.environ: dict[str, str] = {}  #: settings of its own, above those of the file
@@ -99,19 +102,30 @@ class RunningCenter:
 
     def launch(self, **environ: str) -> None:
         """Serve; returns at once."""
-        command = [sys.executable, "-m", "restante", "serve", "--config", str(self.folder / "restante.toml")]
-        self.process = subprocess.Popen(
-            [*self.under, *command, "--log-level", self.log_level, "--json"],
-            cwd=self.folder,
-            env=os.environ | environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        told = [
+            "serve",
+            "--config",
+            str(self.folder / "restante.toml"),
+            "--log-level",
+            self.log_level,
+            "--json",
+        ]
+        whole = os.environ | environ
+        if self.under or _INTERPRETERS & environ.keys():
+            self.process = subprocess.Popen(
+                [*self.under, sys.executable, "-m", "restante", *told],
+                cwd=self.folder,
+                env=whole,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        else:
+            self.process = WarmCenter(told, self.folder, whole)
         self.lines.clear()
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: subprocess.Popen[str] | WarmCenter) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self.lines.append(line.rstrip())

@@ -52,6 +52,8 @@ HOUSE_LOCK = 0x486F757365
 _PLAN_SETTINGS = {"enable_sort": "off", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 _SESSION_SETTINGS = {
     "application_name": "restante",
+    # A sort that is turned off above and needed all the same looks dear enough to be compiled: 100 ms a statement.
+    "jit": "off",
     "statement_timeout": str(STATEMENT_MS),
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",

@@ -195,6 +195,24 @@ def test_claims_read_the_due_index(postgresql_url: str) -> None:
 # --- days -----------------------------------------------------------------------------------------------------
 
 
+def test_claims_for_a_recipient_are_not_compiled(postgresql_url: str) -> None:
+    """The plan settings make a sort look dear enough for it, and compiling takes longer than hundreds of claims."""
+
+    async def run() -> None:
+        async with opened(postgresql_url, heartbeat_s=60) as store:
+            claim = store._claim_recipient
+            arguments = {"due_before": 1, "now": 1, "limit": 10, "epoch": 1, "recipient": "+447700900001"}
+            async with store._work.acquire() as borrowed:
+                explained = await borrowed.fetch(
+                    f"EXPLAIN (ANALYZE) {claim.text}", *claim.arguments(arguments)
+                )
+            plan = "\n".join(row[0] for row in explained)
+            assert "Sort" in plan
+            assert "JIT" not in plan
+
+    asyncio.run(run())
+
+
 async def days(store: Any, table: str = "message") -> list[str]:
     async with store._work.acquire() as connection:
         return await partitions.days_of(connection, table)

@@ -72,6 +72,7 @@ from .store.connect import connect, connect_bus
 from .store.failpoints import from_environment
 from .store.history import History
 from .store.nodes import LifeState
+from .store.restored import Restored
 from .store.roll import Roll
 from .store.sweep import Sweep
 from .zones.kinds import ZoneKinds
@@ -145,6 +146,8 @@ class Center:
         self._end.push_async_callback(self.bus.close)
         store.on_wanted.append(self._wanted)
         self.roll = Roll(store, self.bus, late_after_ms=store.settings.late_after_ms if store.shared else 0)
+        self.restored = Restored(store)
+        await self.restored.open()
         self.history = History(store)
         self.credentials = Credentials(store, self.config.credentials)
         self._end.callback(self.credentials.close)
@@ -395,6 +398,7 @@ class Center:
         self._end.push_async_callback(self._end_work)
         self._begin(self.registry.watch(), "registry")
         self._begin(Sweep(self.store, self.config.store.retention).run(), "retention")
+        self._begin(self.restored.run(), "restored messages")
         self._begin(PathUpkeep(self.store).run(), "upkeep of the path")
         self._begin(self.path.flags.run(), "pending flags")
         self.boxes.open()
@@ -474,6 +478,7 @@ class Center:
             submission=self.path.submission,
             delivery=self.path.delivery,
             roll=self.roll,
+            restored=self.restored,
             binds=self.binds,
             router=self.router,
             upstream=self.upstream,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..smsc.submission import Submission
     from ..smsc.upstream import Upstream
     from ..store.history import History
+    from ..store.restored import Restored
     from ..store.roll import Roll
     from ..store.store import Store
     from ..zones.kinds import ZoneKinds
@@ -88,6 +89,7 @@ class Rooms:
     submission: Submission
     delivery: Delivery
     roll: Roll  #: of the nodes
+    restored: Restored  #: messages that wait for a release
     binds: Binds
     router: Router
     upstream: Upstream  #: links to other centers

@@ -21,6 +21,7 @@ __all__ = [
     "check_config",
     "check_database",
     "check_overview",
+    "check_restored",
     "check_running",
     "unusable_config",
 ]
@@ -81,6 +82,7 @@ def check_database(place: Site) -> Iterator[Finding]:
         )
         return
     yield Finding("schema", Level.PASS, f"schema {found}")
+    yield from check_restored(place)
     yield from check_promise(place)
     yield from check_node_clock(place)
     known = published_accounts(place)
@@ -90,6 +92,20 @@ def check_database(place: Site) -> Iterator[Finding]:
         yield Finding("demo-passwords", Level.FAIL, text, fix)
     else:
         yield Finding("demo-passwords", Level.PASS, "no published password")
+
+
+def check_restored(place: Site) -> Iterator[Finding]:
+    """Whether messages that came with a restore still wait for somebody's word."""
+    from ..store.inspection import rows
+    from ..store.work import RESTORED_ROWS
+
+    waiting = rows(place.config.store.url, RESTORED_ROWS)[0]["rows"]
+    if waiting:
+        yield Finding(
+            "restored", Level.WARN, f"{waiting} restored messages wait to be sent", "restante db release"
+        )
+    else:
+        yield Finding("restored", Level.PASS, "no restored message waits to be released")
 
 
 def check_promise(place: Site) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy.engine import Dialect
 
 from .. import __version__
-from . import nodes, work
+from . import nodes
 from .clock import Clock, DatabaseClock, boot_ns
 from .failpoints import Failpoint, nothing
 from .nodes import Life, LifeState
@@ -148,9 +148,6 @@ class Living(ABC):
             for hook in self._commit_hooks:
                 self._writer.after_commit(hook)
             await self.beat()  # whatever speaks against accepting is known before the first message
-            waiting = (await self.read(work.RESTORED_ROWS))[0]["rows"]
-            if waiting:
-                log.warning("%d restored messages wait for an operator; run: restante db release", waiting)
         except BaseException:
             self._life = self._writer = None
             await self._disconnect()

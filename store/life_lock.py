@@ -37,8 +37,7 @@ class LifeLock:
             holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(handle)
             raise StoreRefused(
-                f"the database {self._database} is in use by process {holder}; "
-                "commands that change it while it is served ask the running server instead"
+                f"the database {self._database} is in use by process {holder}; stop that first"
             ) from held
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)

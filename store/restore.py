@@ -9,7 +9,9 @@ people know whether to send them again. So every queue row waits: it belongs to 
 no node can be, until `release` gives it to whoever claims it. Everything else works meanwhile: boxes can be read, new
 messages come and go.
 
-All rows come in one transaction. If it fails, the database is still empty and the same can be tried again.
+All rows come in one transaction, into the schema that the backup has. If that fails, the database is still empty and
+the same can be tried again. Then the schema is brought to this program's, as in any upgrade; if that fails, the rows
+are there, and `restante db upgrade` goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import func, inspect, select, text, update
+from sqlalchemy import func, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..message import id_at
 from . import migrate, partitions
@@ -31,8 +34,7 @@ from .life_lock import LifeLock
 from .server import Connection, connect
 from .sqlite_file import database_path
 from .store import StoreRefused
-from .tables import queue
-from .work import RESTORED
+from .work import GIVE_BACK, RESTORED
 
 __all__ = ["Restored", "release", "restore"]
 
@@ -50,6 +52,7 @@ class Restored:
 
     backup: Backup
     waiting: int  #: queue rows that wait for `release`
+    revision: str  #: of the schema now
 
 
 def restore(url: str, file: Path, *, now_ms: int) -> Restored:
@@ -57,7 +60,8 @@ def restore(url: str, file: Path, *, now_ms: int) -> Restored:
     with opened(file) as (source, made):
         if made.revision not in migrate.known():
             raise StoreRefused(
-                f"{file} has schema {made.revision}, made by a newer Restante ({made.program}); install that one"
+                f"{file} has schema {made.revision}, made by a newer Restante ({made.program}); this program knows "
+                f"{migrate.head()}. Install the newer one"
             )
         lock = LifeLock(database_path(url)) if url.startswith("sqlite") else None
         if lock is not None:
@@ -69,17 +73,35 @@ def restore(url: str, file: Path, *, now_ms: int) -> Restored:
                 waiting = _fill_sqlite(database_path(url), file, source, high_water)
             else:
                 waiting = asyncio.run(_fill_postgresql(url, source, high_water))
-            migrate.upgrade(url, locked=True)
-        except (OSError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            OSError,
+            sqlite3.Error,
+            SQLAlchemyError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+        ) as error:
             raise StoreRefused(f"nothing was restored: {error}") from error
+        else:
+            _bring_up(url, made.revision)
         finally:
             if lock is not None:
                 lock.drop()
-    return Restored(made, waiting)
+    return Restored(made, waiting, migrate.head())
 
 
-def release(url: str) -> int:
-    """Let go what came with a restore; how many rows. Raises StoreRefused."""
+def _bring_up(url: str, revision: str) -> None:
+    """The rows are there; their schema may be an older one."""
+    try:
+        migrate.upgrade(url, locked=True)
+    except (OSError, StoreRefused, SQLAlchemyError) as error:
+        raise StoreRefused(
+            f"the rows are restored with schema {revision}, and the upgrade to {migrate.head()} failed: {error}; "
+            "run: restante db upgrade"
+        ) from error
+
+
+def release(url: str, *, now_ms: int) -> int:
+    """Let go what came with a restore, beside any center (`restored.py`); how many rows. Raises StoreRefused."""
     lock = LifeLock(database_path(url)) if url.startswith("sqlite") else None
     if lock is not None:
         lock.take()
@@ -87,9 +109,11 @@ def release(url: str) -> int:
         migrate.verify(url)
 
         def work(connection: SqlConnection) -> int:
-            done = connection.execute(update(queue).where(queue.c.owner == RESTORED).values(owner=0))
-            connection.commit()
-            return int(done.rowcount)
+            gone, these = 0, {"epoch": RESTORED, "now": now_ms, "limit": CHUNK_ROWS}
+            while touched := connection.execute(GIVE_BACK.expression, these).rowcount:
+                connection.commit()
+                gone += touched
+            return gone
 
         return migrate.run(url, work)
     finally:
@@ -112,7 +136,8 @@ def _prepare(url: str, revision: str) -> None:
     table = migrate.run(url, filled)
     if table:
         raise StoreRefused(
-            f"the database is not empty (there are rows in {table}); a backup replaces nothing"
+            f"the database is not empty (there are rows in {table}); a backup replaces nothing: "
+            "let store.url name an empty one"
         )
     found = migrate.current(url)
     if found not in (None, revision):

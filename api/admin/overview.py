@@ -57,6 +57,7 @@ class Overview(BaseModel):
     in_memory: int = Field(description="messages that this node works on")
     queued: int
     queues: list[QueueView]
+    restored: int = Field(description="messages that came with a restore and wait to be released")
     binds: list[BindView]
     accounts: int
     accounts_bound: int
@@ -144,6 +145,8 @@ async def _look(request: Request, rooms: Rooms, gauges: Gauges) -> Overview:
     held = sum(one.messages for one in queues if one.name in ("held", "quarantined"))
     if held:
         troubles.append(f"{held} messages are held or quarantined")
+    if rooms.restored.waiting:
+        troubles.append(f"{rooms.restored.waiting} restored messages wait for: restante db release")
     return Overview(
         at=instant(rooms.store.clock.now_ms()),
         node=rooms.store.node,
@@ -155,6 +158,7 @@ async def _look(request: Request, rooms: Rooms, gauges: Gauges) -> Overview:
         in_memory=rooms.delivery.in_memory,
         queued=sum(one.messages for one in queues),
         queues=queues,
+        restored=rooms.restored.waiting,
         binds=binds,
         accounts=len(accounts),
         accounts_bound=len({bind.account for bind in binds}),

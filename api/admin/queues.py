@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from ...access.permissions import Permission
 from ...message import ID_SHIFT
 from ...store.history import Waiting
+from ...store.work import RESTORED
 from ..entrance import Identity, Require
 from ..numbers import shown
 from ..paging import Page, PageQuery, link_next
@@ -55,6 +56,7 @@ class QueuedView(BaseModel):
     attempts: int
     priority: int
     owned: bool = Field(description="a node works on it")
+    restored: bool = Field(description="came with a restore and waits to be released")
 
 
 def queue_views(waiting: Iterable[Waiting]) -> list[QueueView]:
@@ -98,7 +100,8 @@ async def list_queued(
             expires_at=instant(row["expires_at"]),
             attempts=row["attempts"],
             priority=row["priority"],
-            owned=bool(row["owner"]),
+            owned=row["owner"] > 0,
+            restored=row["owner"] == RESTORED,
         )
         for row in rows
     ]

@@ -70,6 +70,7 @@ from restante.smsc.waiting import Waiting
 from restante.store.bus import LocalBus
 from restante.store.connect import connect
 from restante.store.history import History
+from restante.store.restored import Restored
 from restante.store.roll import Roll
 from restante.store.settings import StoreSettings
 from restante.store.store import Answer, Release
@@ -379,6 +380,7 @@ async def rest_center(
         submission=submission,
         delivery=delivery,
         roll=Roll(store, LocalBus(), late_after_ms=0),
+        restored=Restored(store),
         binds=binds,
         router=router,
         upstream=upstream,

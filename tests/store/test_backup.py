@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from old_database import Rows, bring_to, fill, read_all, released, revisions
 from postgres_plugin import Server
 from sqlalchemy import select
 from store_plugin import StepClock
@@ -89,7 +90,7 @@ def test_everything_acknowledged_before_comes_back_once(
             return [one.message.id for one in await store.claim(due_before=far, limit=100_000)]
 
     asyncio.run(look())
-    assert restores.release(empty_url) == done.waiting
+    assert restores.release(empty_url, now_ms=1) == done.waiting
     claimed = asyncio.run(claim())
     assert before <= set(claimed)
     assert len(claimed) == len(set(claimed)) == done.waiting
@@ -120,8 +121,96 @@ def test_a_damaged_or_newer_backup_is_refused(sqlite_url: str, tmp_path: Path, h
         if "9999" in harm:
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    with pytest.raises(StoreRefused, match=r"newer|damaged"):
+    with pytest.raises(StoreRefused, match=rf"9999.*newer.*{migrate.head()}|damaged"):
         restores.restore(f"sqlite:///{tmp_path}/new.sqlite", file, now_ms=1)
+
+
+# --- other programs -------------------------------------------------------------------------------------------
+
+#: What a restore changes, by table: the queue waits, and lives of the old center are over.
+CHANGED = {"queue": {"owner"}, "node": {"epoch", "released", "high_water"}}
+
+
+def _as_restored(table: str, rows: list[dict[str, Any]], columns: set[str]) -> list[str]:
+    names = sorted(columns - CHANGED.get(table, set()))
+    return sorted(repr([row[name] for name in names]) for row in rows)
+
+
+@pytest.fixture
+def old_url(request: pytest.FixtureRequest, tmp_path: Path, pg_server: Server) -> Iterator[str]:
+    """A database without any table, of the kind that the test names."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/old.sqlite"
+        return
+    dsn = pg_server.create_database()
+    yield dsn
+    pg_server.drop_database(dsn)
+
+
+def _old_backup(url: str, revision: str, file: Path) -> Rows:
+    bring_to(url, revision)
+    written = fill(url, released("0005"))
+    assert backups.backup(url, file, now_ms=1).revision == revision
+    return written
+
+
+@pytest.mark.parametrize(
+    ("old_url", "empty_url", "revision"),
+    [
+        ("sqlite", "postgresql", "0005"),
+        ("postgresql", "sqlite", "0005"),
+        ("postgresql", "postgresql", revisions()[-2]),
+        ("sqlite", "sqlite", revisions()[-2]),
+    ],
+    indirect=["old_url", "empty_url"],
+)
+def test_a_backup_of_an_older_schema_comes_back_with_this_programs(
+    old_url: str, empty_url: str, revision: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.backup"
+    written = _old_backup(old_url, revision, file)
+    done = restores.restore(empty_url, file, now_ms=1)
+    assert (done.backup.revision, done.revision) == (revision, migrate.head())
+    assert done.waiting == len(written["queue"])
+    migrate.verify(empty_url)
+    now = read_all(empty_url)
+    for table, rows in written.items():
+        columns = set(rows[0])
+        assert _as_restored(table, now[table], columns) == _as_restored(table, rows, columns), table
+
+    async def claimed() -> set[int]:
+        async with opened(empty_url) as store:
+            far = store.clock.now_ms() + 10**13
+            return {one.message.id for one in await store.claim(due_before=far, limit=1000)}
+
+    assert asyncio.run(claimed()) == set()
+    assert restores.release(empty_url, now_ms=1) == done.waiting
+    known = {row["id"] for row in written["message"]}
+    assert asyncio.run(claimed()) == {row["id"] for row in written["queue"]} & known
+
+
+@pytest.mark.parametrize("empty_url", ENGINES, indirect=True)
+def test_an_upgrade_that_breaks_off_after_a_restore_can_go_on(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "old.backup"
+    written = _old_backup(f"sqlite:///{tmp_path}/old.sqlite", "0005", file)
+    real = migrate.upgrade
+
+    def breaks(url: str, *, to: str = "head", locked: bool = False) -> None:
+        if to == "head":
+            raise StoreRefused("no room")
+        real(url, to=to, locked=locked)
+
+    monkeypatch.setattr(migrate, "upgrade", breaks)
+    with pytest.raises(
+        StoreRefused, match=rf"with schema 0005.*to {migrate.head()} failed: no room; .*db upgrade"
+    ):
+        restores.restore(empty_url, file, now_ms=1)
+    monkeypatch.undo()
+    assert migrate.current(empty_url) == "0005"
+    migrate.upgrade(empty_url)
+    assert restores.release(empty_url, now_ms=1) == len(written["queue"])
 
 
 # --- PostgreSQL: what else locks tables -----------------------------------------------------------------------

@@ -160,10 +160,9 @@ class Engine(Living):
         )
         return list(await self._read(compiled, compiled.arguments(params)))
 
-    async def fetch_plain(self, query: Query, /, **params: object) -> list[tuple[Any, ...]]:
+    async def fetch_plain(self, query: Query, /, **params: object) -> list[Sequence[Any]]:
         """See `Store.fetch_plain`."""
-        compiled = query.compiled(self.dialect)
-        return await self._read_plain(compiled, compiled.arguments(params))
+        return await self._read_plain(query, params)
 
     async def bulk(self, writes: Sequence[Write]) -> list[int]:
         """See `Store.bulk`."""

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,8 +108,8 @@ class Living(ABC):
         """Run a query. Raises StoreUnavailable."""
 
     @abstractmethod
-    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        """The same, without names."""
+    async def _read_plain(self, query: Query, params: Mapping[str, object]) -> list[Sequence[Any]]:
+        """See `Store.fetch_plain`. Raises StoreUnavailable."""
 
     @abstractmethod
     async def _transact(self, steps: Sequence[Step]) -> list[Touched]:

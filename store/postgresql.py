@@ -31,7 +31,7 @@ from .engine import Engine
 from .life import Clash, Step, Touched
 from .plan import Plan
 from .server import CONNECT_S, Connection, Pool, connect, create_pool
-from .statement import POSTGRESQL, Compiled
+from .statement import POSTGRESQL, Compiled, Query
 from .store import Answer, Change, StoreRefused, StoreUnavailable
 
 __all__ = ["PostgresqlStore"]
@@ -369,8 +369,9 @@ class PostgresqlStore(Engine):
     async def _read(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
         return [dict(row) for row in await self._read_now(compiled, arguments)]
 
-    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return [tuple(row.values()) for row in await self._read_now(compiled, arguments)]
+    async def _read_plain(self, query: Query, params: Mapping[str, object]) -> list[Sequence[Any]]:
+        compiled = query.compiled(self.dialect)
+        return [tuple(row.values()) for row in await self._read_now(compiled, compiled.arguments(params))]
 
     async def _read_now(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[Mapping[str, Any]]:
         if self._reading is None:

@@ -25,9 +25,11 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+
+import orjson
 
 from .. import metrics
 from . import migrate, partitions, plan, sqlite_file
@@ -37,7 +39,7 @@ from .life_lock import LifeLock
 from .plan import Plan
 from .sqlite_file import database_path, is_full, primary, touch
 from .sqlite_rows import RowInsert
-from .statement import SQLITE, Compiled
+from .statement import SQLITE, Compiled, Query
 from .store import Answer, Change, StoreRefused, StoreUnavailable
 
 __all__ = ["SqliteStore", "database_path"]
@@ -399,8 +401,10 @@ class SqliteStore(Engine):
     async def _read(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[dict[str, Any]]:
         return await self._on_reader(self._read_named, compiled, arguments)
 
-    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return (await self._on_reader(self._read_now, compiled, arguments))[1]
+    async def _read_plain(self, query: Query, params: Mapping[str, object]) -> list[Sequence[Any]]:
+        compiled = query.gathered(self.dialect)
+        _names, ((rows,),) = await self._on_reader(self._read_now, compiled, compiled.arguments(params))
+        return orjson.loads(rows)
 
     async def _on_reader(
         self,

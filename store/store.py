@@ -196,8 +196,8 @@ class Store(Protocol):
         """Read rows, for cold paths; each row maps column names to values."""
         ...
 
-    async def fetch_plain(self, query: Query, /, **params: object) -> list[tuple[Any, ...]]:
-        """`fetch` for long lists: each row is a tuple in the order of the query's columns."""
+    async def fetch_plain(self, query: Query, /, **params: object) -> list[Sequence[Any]]:
+        """`fetch` for long lists: each row has its values in the order of the query's columns, none of octets."""
         ...
 
     async def load(self, ids: Sequence[int]) -> list[Message]:

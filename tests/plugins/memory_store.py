@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -198,8 +198,9 @@ class MemoryStore(Engine):
             raise StoreUnavailable("the test says so")
         return self._rows(compiled, arguments)
 
-    async def _read_plain(self, compiled: Compiled, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return [tuple(row.values()) for row in await self._read(compiled, arguments)]
+    async def _read_plain(self, query: Query, params: Mapping[str, object]) -> list[Sequence[Any]]:
+        compiled = query.compiled(SQLITE)
+        return [tuple(row.values()) for row in await self._read(compiled, compiled.arguments(params))]
 
     def _rows(self, compiled: Compiled, arguments: Sequence[object]) -> list[dict[str, Any]]:
         cursor = self.disk.execute(compiled.text, tuple(arguments))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import BigInteger, Text, bindparam, null, select, update
 from store_tools import message, opened
 
 from restante.store.statement import POSTGRESQL, SQLITE, Query, Sql, among, begins, compile_once
@@ -71,6 +72,40 @@ def test_lists_given_at_run_time(store_url: str) -> None:
             assert await store.fetch(numbers, numbers=[odd, "x"], ids=every) == [{"recipient": odd}]
 
     asyncio.run(run())
+
+
+listed = Query(
+    "test: listed",
+    select(queue.c.id, queue.c.recipient, queue.c.due_at, null().label("absent"))
+    .where(among(queue.c.id, "ids"))
+    .order_by(queue.c.id.desc())
+    .limit(bindparam("most")),
+)
+
+
+def test_plain_rows_are_those_of_a_fetch_in_their_order(store_url: str) -> None:
+    async def run() -> None:
+        async with opened(store_url) as store:
+            odd = ['+4"\\7', "@\u00e9\u4e2d\U0001f600", "@\x1f\x7f\u2028", "#"]
+            some = [message(store, recipient=odd[n % 4]) for n in range(40)]
+            await store.apply(messages=some)
+            every = [one.id for one in some]
+            for wanted, most in ((every, 100), (every, 7), ([], 7)):
+                named = await store.fetch(listed, ids=wanted, most=most)
+                plain = await store.fetch_plain(listed, ids=wanted, most=most)
+                assert [tuple(row) for row in plain] == [tuple(row.values()) for row in named]
+                assert len(plain) == min(len(wanted), most)
+
+    asyncio.run(run())
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.text(st.characters(exclude_categories=["Cs"])))
+def test_gathered_rows_keep_every_value(number: int, text: str) -> None:
+    query = Query("test: kept", select(bindparam("number", type_=BigInteger), bindparam("text", type_=Text)))
+    compiled = query.gathered(SQLITE)
+    connection = sqlite3.connect(":memory:")
+    ((rows,),) = connection.execute(compiled.text, compiled.arguments({"number": number, "text": text}))
+    assert orjson.loads(rows) == [[number, text]]
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))

@@ -47,6 +47,7 @@ from .admin import (
     zones,
 )
 from .admin import messages as admin_messages
+from .direct import Direct
 from .doors import Doors
 from .frame import Frame
 from .health import create_ops_app
@@ -128,7 +129,7 @@ BESIDE = (
 
 def api_routers() -> list[tuple[str, APIRouter]]:
     """Every router with what stands before it, those first that are asked most: routes are tried in order."""
-    people = [(API, mailbox.lists), *((API, one.router) for one in (mailbox, messages, mailbox_live, auth))]
+    people = [(API, room.router) for room in (mailbox, messages, mailbox_live, auth)]
     admin = [(f"{API}/admin", router) for router in (*(room.router for room in ADMIN), *BESIDE)]
     return [*people, *admin, (CAMARA, camara.router)]
 
@@ -193,7 +194,7 @@ def create_app(rooms: Rooms) -> FramedApp:
         add_flat(app, prefix, router)
     problems.add_pages(app)
     docs.install(app)
-    return FramedApp(app, Frame(app, rooms.settings, IMPORTS), doors.live)
+    return FramedApp(app, Frame(Direct(app), rooms.settings, IMPORTS), doors.live)
 
 
 async def _purge(rooms: Rooms, doors: Doors, stop: asyncio.Event) -> None:

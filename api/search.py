@@ -31,6 +31,8 @@ class Words:
     text: str = ""
 
 
+_NONE = Words()
+
 _TEXT_FILTERS = {
     "from": "sender",
     "to": "recipient",
@@ -44,7 +46,9 @@ _FLAGS = {"unread": "unread", "starred": "starred"}
 
 def words_of(text: str) -> Words:
     """Read a search."""
-    words = Words()
+    words = _NONE
+    if not text:
+        return words
     free: list[str] = []
     for word in text.split():
         found = _filter(words, word)

@@ -27,7 +27,7 @@ from .deposit_statements import OPEN_BOX
 from .edits import Flags, flagging, removal
 from .endings import Conclusion, Endings
 from .folders import Folder, IllegalMove, after_move
-from .item import Group, Item, Row, group_rows
+from .item import PART_TOTAL, Group, Item, Row, group_rows
 from .model import (
     BatchAction,
     BatchResult,
@@ -103,9 +103,9 @@ class Box:
         limit = max(1, min(limit, MAX_PAGE))
         if wanted.text:
             return await self._search(subscriber, wanted, before, limit)
-        groups, state = await self._leaders(subscriber, wanted, before, limit + 1)
-        more = len(groups) > limit
-        items = tuple(self._show(group) for group in groups[:limit])
+        rows, state = await self._leaders(subscriber, wanted, before, limit + 1)
+        more = len(rows) > limit
+        items = await self._items(subscriber, rows[:limit])
         return Page(items, items[-1].id if more else 0, state)
 
     async def conversations(
@@ -162,8 +162,8 @@ class Box:
 
     async def _leaders(
         self, subscriber: int, wanted: Wanted, before: int, limit: int
-    ) -> tuple[list[Group], int]:
-        """Items that fit, and the box's state when they were read."""
+    ) -> tuple[list[Sequence[Any]], int]:
+        """The leaders that fit, each by its values of `LISTED`, and the box's state when they were read."""
         high = before or _HIGHEST
         if wanted.until:
             high = min(high, id_at(wanted.until))
@@ -183,7 +183,16 @@ class Box:
                 asked[name] = value
         rows = await self._store.fetch_plain(query, subscriber=subscriber, **asked)
         state = rows[0][-1] if rows else await self._state(subscriber)
-        return await self._with_parts(subscriber, [Row.listed(row[:-1], subscriber) for row in rows]), state
+        return [row[:-1] for row in rows], state
+
+    async def _items(self, subscriber: int, leaders: Sequence[Sequence[Any]]) -> tuple[Item, ...]:
+        """What a list shows of some leaders. Few came in parts: the others need no more than their row."""
+        parted = [Row.listed(row, subscriber) for row in leaders if row[PART_TOTAL]]
+        joined = iter(await self._with_parts(subscriber, parted))
+        most = self._settings.preview_chars
+        return tuple(
+            self._show(next(joined)) if row[PART_TOTAL] else Item.alone(row, most) for row in leaders
+        )
 
     async def _search(self, subscriber: int, wanted: Wanted, before: int, limit: int) -> Page:
         """Look through a bounded number of items; joined texts and letters of any script compare alike."""
@@ -191,7 +200,8 @@ class Box:
         found: list[Item] = []
         looked = state = 0
         while looked < self._settings.search_items:
-            groups, newest = await self._leaders(subscriber, wanted, before, MAX_PAGE)
+            leaders, newest = await self._leaders(subscriber, wanted, before, MAX_PAGE)
+            groups = await self._with_parts(subscriber, [Row.listed(row, subscriber) for row in leaders])
             state = state or newest
             for group in groups:
                 looked += 1
@@ -407,7 +417,7 @@ class Box:
                 found, _ = await self._leaders(subscriber, Wanted(folder), 0, sql.CHUNK)
                 if not found:
                     break
-                removed += await self._remove(subscriber, [group.leader.id for group in found], writes)
+                removed += await self._remove(subscriber, [row[0] for row in found], writes)
                 writes = ()
         if writes:
             _unless_conflict(await self._store.apply(writes=tuple(writes)), stored=True)

@@ -17,7 +17,7 @@ from ..message import Message, MessageState
 from . import content
 from .folders import Folder
 
-__all__ = ["LISTED", "Group", "Item", "Row", "group_rows"]
+__all__ = ["LISTED", "PART_TOTAL", "Group", "Item", "Row", "group_rows"]
 
 
 class Row(NamedTuple):
@@ -65,7 +65,7 @@ class Row(NamedTuple):
         return cls._make((*_LISTED(row), row["id"], row.get("subscriber", 0), *_NOT_LISTED))
 
     @classmethod
-    def listed(cls, values: tuple[Any, ...], subscriber: int) -> Row:
+    def listed(cls, values: Sequence[Any], subscriber: int) -> Row:
         """Read the values of `LISTED`, of a leader."""
         return cls._make((*values, values[0], subscriber, *_NOT_LISTED))
 
@@ -79,8 +79,10 @@ class Row(NamedTuple):
         return content.message_from(self.id, self.envelope, self.body)
 
 
-#: Columns that lists read.
+#: Columns that lists read, how many, and which of them says that a message came in parts.
 LISTED = Row._fields[: Row._fields.index("leader")]
+_SHOWN = len(LISTED)
+PART_TOTAL = LISTED.index("part_total")
 
 _NOT_LISTED = (0, "", 0, 0, "", b"")  # account to body
 _ALL = cast("Callable[[Mapping[str, Any]], tuple[Any, ...]]", itemgetter(*Row._fields))
@@ -89,6 +91,7 @@ _LISTED = cast("Callable[[Mapping[str, Any]], tuple[Any, ...]]", itemgetter(*LIS
 #: By number; looking up costs less than asking the enumerations.
 _FOLDERS = tuple(Folder)
 _STATES = tuple(MessageState)
+_SENT = int(Folder.SENT)
 
 
 class Item(NamedTuple):
@@ -125,6 +128,24 @@ class Item(NamedTuple):
         """Was it read in full?"""
         return self.text is not None
 
+    @classmethod
+    def alone(cls, values: Sequence[Any], preview_chars: int, *, whole: bool = False) -> Item:
+        """A message that came in one, by its values of `LISTED`: in full if `whole`, or if it was opened before.
+
+        By position, because a page is 50 of them, and naming the values costs more than finding them.
+        """
+        (
+            id, folder, home, is_read, starred, state, kind, sender, recipient, peer, text, coding, size, segments,
+            part_total, because, received_at, stored_at, expires_at, retrieved_at, delivered_at, binned_at, _, modseq,
+        ) = values  # fmt: skip
+        outgoing = home == _SENT
+        shown = text if whole or retrieved_at or outgoing else None
+        return cls(
+            id, modseq, kind, outgoing, peer, sender, recipient, shown, _preview(text, preview_chars), coding,
+            _FOLDERS[folder], is_read == 1, starred == 1, because, _STATES[state], received_at, stored_at, expires_at,
+            retrieved_at, delivered_at, binned_at, segments, size, part_total, (),
+        )  # fmt: skip
+
 
 class Group(NamedTuple):
     """A whole message: its leader and the parts behind it, all of one box."""
@@ -156,36 +177,19 @@ class Group(NamedTuple):
     def item(self, preview_chars: int, *, whole: bool = False) -> Item:
         """Show it: in full if `whole`, or if it was opened before."""
         leader, rows = self
-        outgoing = leader.home == Folder.SENT
-        opened = whole or leader.retrieved_at > 0 or outgoing
-        text, missing = (leader.text, ()) if not leader.part_total else self.text()
-        alone = len(rows) == 1
-        state = leader.state if alone or not self.owed else MessageState.ENROUTE
-        return Item(
-            id=leader.id,
-            rev=leader.modseq,
-            kind=leader.kind,
-            outgoing=outgoing,
-            peer=leader.peer,
-            sender=leader.sender,
-            recipient=leader.recipient,
-            text=text if opened else None,
+        alone = Item.alone(leader[:_SHOWN], preview_chars, whole=whole)
+        if not leader.part_total:
+            return alone
+        text, missing = self.text()
+        return alone._replace(
+            text=text if whole or alone.opened else None,
             preview=_preview(text, preview_chars),
-            coding=leader.coding,
-            folder=_FOLDERS[leader.folder],
-            read=leader.is_read == 1,
-            starred=leader.starred == 1,
-            because=leader.because,
-            state=_STATES[state],
-            received_at=leader.received_at,
-            stored_at=leader.stored_at if alone else max(row.stored_at for row in rows),
-            expires_at=leader.expires_at if alone else min(row.expires_at for row in rows),
-            retrieved_at=leader.retrieved_at,
-            delivered_at=leader.delivered_at if alone else max(row.delivered_at for row in rows),
-            binned_at=leader.binned_at,
-            segments=leader.segments if alone else sum(row.segments for row in rows),
-            bytes=leader.size if alone else self.size,
-            parts_total=leader.part_total,
+            state=MessageState.ENROUTE if self.owed else alone.state,
+            stored_at=max(row.stored_at for row in rows),
+            expires_at=min(row.expires_at for row in rows),
+            delivered_at=max(row.delivered_at for row in rows),
+            segments=sum(row.segments for row in rows),
+            bytes=self.size,
             parts_missing=missing,
         )
 

@@ -40,13 +40,13 @@ from ..store.store import (
     StoreClosed,
 )
 from .causes import receipt_error
-from .desk import Desk
+from .desk import Desk, Ended
 from .lanes import Lane, Task
 from .pump import Pump
 from .receipts import Receipts
 from .recipients import Recipients
 from .records import final_detail
-from .settlement import Settlements
+from .settlement import Settlement, Settlements
 
 __all__ = ["NOT_BOUND", "Recording", "count_ending"]
 
@@ -84,7 +84,7 @@ class Recording:
         self._desk = desk
         self._store = store
         self._clock = store.clock
-        self._settlements = settlements
+        self.settlements = settlements
         self._receipts = receipts
         self._recipients = recipients
         self._pump = pump
@@ -142,19 +142,22 @@ class Recording:
             writes += (Write(_BLANK, {"id": message.id, "nothing": b""}),)
         release = Release(message.id, self._store.epoch)
         change = Change(done=ignore, messages=receipts, release=release, events=final, writes=writes)
-        conflict = partial(self._read_meanwhile, lane, task) if redelivery else None
-        ended = self._desk.watcher(message.id)
+        ending = _Ending(self, lane, task, change, state, outcome, self._desk.watcher(message.id))
+        if redelivery:
+            ending.conflict = partial(self._read_meanwhile, lane, task)
+        self.settlements.put(ending)
 
-        def stored() -> None:
-            count_ending(state)
-            if message.kind == Kind.RECEIPT:
-                self._receipts.concluded(message)
-            if ended is not None:
-                ended(state, outcome)
-            elif self._unheard is not None:
-                self._unheard(message, state, outcome)
-
-        self.commit(lane, task, change, stored=stored, conflict=conflict)
+    def heard(
+        self, message: Message, state: MessageState, outcome: Outcome | None, ended: Ended | None
+    ) -> None:
+        """An ending is on disk: tell whoever waits for it, here or elsewhere."""
+        count_ending(state)
+        if message.kind == Kind.RECEIPT:
+            self._receipts.concluded(message)
+        if ended is not None:
+            ended(state, outcome)
+        elif self._unheard is not None:
+            self._unheard(message, state, outcome)
 
     def _read_meanwhile(self, lane: Lane, task: Task) -> None:
         """The recipient read the box while the copy was on its way: the ending is the box's, not ours."""
@@ -275,33 +278,32 @@ class Recording:
     ) -> None:
         """Put a change. On disk, the task leaves memory (or goes `back` into its lane) and new messages enter;
         `after` comes last."""
-        change.events = task.notes + change.events
-        task.notes = ()
-        desk = self._desk
+        record = _Record(self, lane, task, change)
+        record.told, record.back, record.after, record.conflict = stored, back, after, conflict
+        self.settlements.put(record)
 
-        def is_stored(change: Change) -> None:
-            if stored is not None:
-                stored()
-            if back is None:
-                desk.leave(task)
-            else:
-                lane.flying -= 1
-                if desk.holds(task):
-                    back()
-                desk.advance(lane)
-            for message in change.messages:
-                desk.admit(message)
-            if after is not None:
-                after()
-
-        def is_lost() -> None:
-            if back is not None:
-                lane.flying -= 1
+    def is_stored(self, record: _Record) -> None:
+        """A record is on disk."""
+        task, back, desk = record.task, record.back, self._desk
+        if back is None:
             desk.leave(task)
-            desk.suspicious = True
-            desk.nudge()
+        else:
+            record.lane.flying -= 1
+            if desk.holds(task):
+                back()
+            desk.advance(record.lane)
+        for message in record.change.messages:
+            desk.admit(message)
+        if record.after is not None:
+            record.after()
 
-        self._settlements.put(change, stored=is_stored, lost=is_lost, conflict=conflict)
+    def is_lost(self, record: _Record) -> None:
+        """The row of a task was lost: nothing starts until it is known whether our life was as well."""
+        if record.back is not None:
+            record.lane.flying -= 1
+        self._desk.leave(record.task)
+        self._desk.suspicious = True
+        self._desk.nudge()
 
     def later(self, what: Callable[..., None], lane: Lane, task: Task, *args: object) -> None:
         """Do in a moment what the database could not help with now, if the task is still ours."""
@@ -310,7 +312,65 @@ class Recording:
             if self._desk.holds(task):
                 what(lane, task, *args)
 
-        self._settlements.later(again)
+        self.settlements.later(again)
+
+
+class _Record(Settlement):
+    """The change of a task. Plain slots and no closures: there are four of these in the life of a message."""
+
+    __slots__ = ("after", "back", "conflict", "lane", "recording", "task", "told")
+
+    def __init__(self, recording: Recording, lane: Lane, task: Task, change: Change) -> None:
+        Settlement.__init__(self, recording.settlements, change)
+        change.events = task.notes + change.events
+        task.notes = ()
+        self.recording = recording
+        self.lane = lane
+        self.task = task
+        self.told: Callable[[], None] | None = None
+        self.back: Callable[[], None] | None = None
+        self.after: Callable[[], None] | None = None
+        self.conflict: Callable[[], None] | None = None
+
+    def stored(self) -> None:
+        if self.told is not None:
+            self.told()
+        self.recording.is_stored(self)
+
+    def lost(self) -> None:
+        self.recording.is_lost(self)
+
+    def conflicted(self) -> bool:
+        if self.conflict is None:
+            return False
+        self.conflict()
+        return True
+
+
+class _Ending(_Record):
+    """The change that ends a message."""
+
+    __slots__ = ("ended", "outcome", "state")
+
+    def __init__(
+        self,
+        recording: Recording,
+        lane: Lane,
+        task: Task,
+        change: Change,
+        state: MessageState,
+        outcome: Outcome | None,
+        ended: Ended | None,
+    ) -> None:
+        _Record.__init__(self, recording, lane, task, change)
+        self.state = state
+        self.outcome = outcome
+        self.ended = ended
+
+    def stored(self) -> None:
+        recording = self.recording
+        recording.heard(self.task.message, self.state, self.outcome, self.ended)
+        recording.is_stored(self)
 
 
 def count_ending(state: MessageState) -> None:

@@ -15,7 +15,7 @@ What an answer means:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -29,22 +29,33 @@ _log = structlog.get_logger(__name__)
 PUT_AGAIN_MS = 1000  #: between two tries to record an outcome
 
 
-@dataclass(slots=True, eq=False)
 class Settlement:
-    """One change and who waits for its answer."""
+    """One change that is on its way to disk, and what follows. One of the three is called once, except after a halt."""
 
-    room: Settlements
-    change: Change
-    on_stored: Callable[[Change], None]
-    on_lost: Callable[[], None]
-    on_conflict: Callable[[], None] | None = None
-    conflicts: int = 0
+    __slots__ = ("change", "conflicts", "room")
+
+    def __init__(self, room: Settlements, change: Change) -> None:
+        self.room = room
+        self.change = change
+        self.conflicts = 0
+
+    def stored(self) -> None:
+        """It is on disk."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """The row is another's by now."""
+        raise NotImplementedError
+
+    def conflicted(self) -> bool:
+        """A room's write met another state: False if nobody decides what follows from that."""
+        return False
 
     def __call__(self, answer: Answer) -> None:
         """Hear the store's answer."""
         if answer is Answer.STORED:
             self.room.settled()
-            self.on_stored(self.change)
+            self.stored()
             self.room.failpoint("after-finish")
         else:
             self.room.refused(self, answer)
@@ -66,16 +77,15 @@ class Settlements:
         """Outcomes that are not on disk yet."""
         return self._under_way + len(self._later)
 
-    def put(
-        self,
-        change: Change,
-        *,
-        stored: Callable[[Change], None],
-        lost: Callable[[], None],
-        conflict: Callable[[], None] | None = None,
-    ) -> None:
-        """Record a change. One of the three is called once, except after a halt."""
-        self._put(Settlement(self, change, stored, lost, conflict))
+    def put(self, settlement: Settlement) -> None:
+        """Record a change."""
+        settlement.change.done = settlement
+        try:
+            self._store.put(settlement.change)
+        except StoreClosed:
+            self._closed()
+        else:
+            self._under_way += 1
 
     def later(self, what: Callable[[], None]) -> None:
         """Do something in a moment, because the database cannot now."""
@@ -94,15 +104,6 @@ class Settlements:
         self._later.clear()
         self._under_way = 0
 
-    def _put(self, settlement: Settlement) -> None:
-        settlement.change.done = settlement
-        try:
-            self._store.put(settlement.change)
-        except StoreClosed:
-            self._closed()
-        else:
-            self._under_way += 1
-
     def settled(self) -> None:
         """One less is under way."""
         if self._under_way:
@@ -112,14 +113,13 @@ class Settlements:
         """The store did not take it."""
         self.settled()
         if answer is Answer.FENCED:
-            settlement.on_lost()
-        elif answer is Answer.CONFLICT and settlement.on_conflict is not None:
-            settlement.on_conflict()
+            settlement.lost()
         elif answer is Answer.CONFLICT:
-            self._conflict(settlement)
+            if not settlement.conflicted():
+                self._conflict(settlement)
         else:
             _log.warning("outcome-not-stored", answer=answer.value)
-            self.later(lambda: self._put(settlement))
+            self.later(lambda: self.put(settlement))
 
     def _conflict(self, settlement: Settlement) -> None:
         """Nobody expected a conflict: make the change one that cannot have any."""
@@ -134,6 +134,6 @@ class Settlements:
             names = [write.statement.name for write in change.writes]
             _log.error("writes-dropped", writes=names, conflicts=settlement.conflicts)
             change.writes = ()
-            self.later(lambda: self._put(settlement))
+            self.later(lambda: self.put(settlement))
         else:
-            self._put(settlement)
+            self.put(settlement)

@@ -6,7 +6,8 @@ In charge of: each node's part of the throughput of each account. Not in charge 
 Theory. Each second every node tells the others how much each account with a limit asked it for, answered or refused.
 Everybody then gives out its part of the limit: what was asked here against what was asked everywhere. So an account
 that uses one node only has its whole limit there, and one that uses several has it in all of them together, wherever
-it sends more. A node that was not asked yet begins with a fifth of what the others leave for one of them.
+it sends more. All of them reckon alike, so that what they give out is the limit and no more. A node that was not asked
+yet begins with a fifth of what the others leave for one of them.
 
 How exact: over a time of steady demand the nodes together give out what one alone would, within the change of the
 demand from one second to the next. In the second in which an account begins to use one node more, that one gives out
@@ -20,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import structlog
@@ -42,6 +43,9 @@ _MOST_ACCOUNTS = 300
 _MOST_KEPT = 20_000
 #: A node that was not asked yet counts as if it had been asked for this part of what the others were, each.
 _NEWCOMER = 0.25
+#: A node that was asked for less than this part of what they all were asked for on average counts as if for so much: a
+#: share near nothing would take long to forget when more comes.
+_LEAST = 0.1
 
 _TOPIC = "demand"
 
@@ -109,11 +113,7 @@ class Shares:
                 for at, asked in [demand.get(account, (0.0, 0))]
                 if asked and now - at <= FORGET_S
             ]
-            others = sum(theirs)
-            here = mine.get(account, 0)
-            if others:
-                here = max(here, others / len(theirs) * _NEWCOMER)
-            share = here / (here + others) if others else 1.0
+            share = _part(mine.get(account, 0), theirs)
             self._throttles.use_share(account, share * (nodes - silent) / nodes)
 
     def _heard(self, payload: bytes) -> None:
@@ -133,3 +133,15 @@ class Shares:
         kept |= {account: (now, number) for account, number in demand.items()}
         if len(kept) <= _MOST_KEPT:
             self._others[epoch] = (now, kept)
+
+
+def _part(here: int, theirs: Sequence[int]) -> float:
+    """This node's share, 0 to 1, of an account that asked it and the others for so much."""
+    if not theirs:
+        return 1.0
+    if not here:
+        asked = sum(theirs) / len(theirs) * _NEWCOMER
+        return asked / (asked + sum(theirs))
+    everywhere = (here, *theirs)
+    least = sum(everywhere) / len(everywhere) * _LEAST
+    return max(here, least) / sum(max(asked, least) for asked in everywhere)

@@ -77,8 +77,9 @@ def check_database(place: Site) -> Iterator[Finding]:
         return
     yield Finding("database", Level.PASS, "it answers")
     if found != wanted:
+        fix = upgrade if found is None or found in migrate.known() else "install the newer program"
         yield Finding(
-            "schema", Level.FAIL, f"it has schema {found or 'none'}, this program needs {wanted}", upgrade
+            "schema", Level.FAIL, f"it has schema {found or 'none'}, this program needs {wanted}", fix
         )
         return
     yield Finding("schema", Level.PASS, f"schema {found}")

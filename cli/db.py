@@ -63,11 +63,12 @@ def show(config_file: ConfigFile = None, as_json: Json = False) -> None:
     with Output(as_json) as out:
         with _database(out, "looking", config_file) as place:
             found, wanted = migrate.current(place.config.store.url), migrate.head()
+            older = found is None or found in migrate.known()
         if as_json:
             out.document({"database": found, "program": wanted, "current": found == wanted})
         out.facts({"database": found or "none", "program": wanted})
         if found != wanted:
-            out.line("next:  restante db upgrade")
+            out.line("next:  " + ("restante db upgrade" if older else "install the newer program"))
             raise typer.Exit(Exit.DEGRADED)
 
 

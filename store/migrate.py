@@ -4,12 +4,17 @@ In charge of: bringing a database to the revision of this program under a lock, 
 refusing one that is older or newer. Not in charge of: the migrations themselves (`alembic/versions/`).
 
 On SQLite the life lock is the lock, so nobody serves meanwhile; on PostgreSQL an advisory lock makes nodes take turns.
+
+There nodes may serve while the schema changes under them. Each revision is one transaction, which first stops their
+writers, in the order in which these lock tables: otherwise each could have what the other one needs. It waits for a
+lock only shortly, because everybody waits behind it, then undoes what it did and tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,7 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import command
@@ -32,6 +37,16 @@ T = TypeVar("T")
 
 #: Any number that no other program uses for an advisory lock in our database.
 LOCK = 0x52657374616E7465  # "Restante"
+
+#: Stops the writers of every node, who lock these tables in this order (`plan.py`); readers and heartbeats go on.
+_STOP_WRITERS = "LOCK TABLE message, body, queue, event IN SHARE ROW EXCLUSIVE MODE"
+#: Milliseconds to wait for one lock; PostgreSQL looks for deadlocks after a second.
+LOCK_WAIT_MS = 500
+#: Times that a revision is tried, and seconds in between.
+LOCK_TRIES = 20
+LOCK_PAUSE_S = 0.5
+#: SQLSTATE: lock_not_available, deadlock_detected.
+_IN_THE_WAY = ("55P03", "40P01")
 
 
 def _config() -> Config:
@@ -59,22 +74,26 @@ def known() -> set[str]:
 
 
 def upgrade(url: str, *, to: str = "head", locked: bool = False) -> None:
-    """Bring a database to a revision. `locked`: the caller holds the life lock. Not for use on a running event loop."""
-    config = _config()
+    """Bring a database to a revision; `locked`: the caller holds the life lock. Raises StoreRefused.
+
+    Not for use on a running event loop.
+    """
 
     def migrate(connection: Connection) -> None:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
-            connection.commit()
+        found = MigrationContext.configure(connection).get_current_revision()
+        connection.rollback()
+        _refuse_newer(found)
+        if connection.dialect.name != "postgresql":
+            _apply(connection, to)
+            return
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+        connection.commit()
         try:
-            config.attributes["connection"] = connection
-            command.upgrade(config, to)
-            connection.commit()
+            _upgrade_beside_nodes(connection, to)
         finally:
-            if connection.dialect.name == "postgresql":
-                connection.rollback()
-                connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
-                connection.commit()
+            connection.rollback()
+            connection.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+            connection.commit()
 
     lock = None
     if not locked and _is_sqlite(url):
@@ -89,18 +108,62 @@ def upgrade(url: str, *, to: str = "head", locked: bool = False) -> None:
             lock.drop()
 
 
+def _apply(connection: Connection, to: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+    connection.commit()
+
+
+def _upgrade_beside_nodes(connection: Connection, to: str) -> None:
+    """Bring a PostgreSQL database to a revision, one after the other. Raises StoreRefused."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()
+    if found is None:  # nobody can serve it
+        _apply(connection, to)
+        return
+    walked = ScriptDirectory.from_config(_config()).iterate_revisions(to, found)
+    for revision in reversed([script.revision for script in walked]):
+        _apply_in_turn(connection, revision)
+
+
+def _apply_in_turn(connection: Connection, revision: str) -> None:
+    for attempt in range(1, LOCK_TRIES + 1):
+        try:
+            connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
+            connection.execute(text(_STOP_WRITERS))
+            _apply(connection, revision)
+        except DBAPIError as error:
+            connection.rollback()
+            if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
+                raise
+            if attempt == LOCK_TRIES:
+                raise StoreRefused(
+                    f"somebody (a backup, a long report?) holds tables that the step to schema {revision} must change; "
+                    f"it is not done. Run restante db upgrade again when that is over: {error.orig}"
+                ) from error
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return
+
+
 def verify(url: str) -> None:
     """Raise StoreRefused unless the database has exactly the revision of this program."""
     found, wanted = current(url), head()
     if found == wanted:
         return
-    if found is None or found in known():
-        raise StoreRefused(
-            f"the database has schema {found or 'none'} and this program needs {wanted}; run: restante db upgrade"
-        )
+    _refuse_newer(found)
     raise StoreRefused(
-        f"the database has schema {found}, made by a newer Restante; this program knows {wanted}. "
-        "Install the newer one, or restore a backup and run: restante db upgrade"
+        f"the database has schema {found or 'none'} and this program needs {wanted}; run: restante db upgrade"
+    )
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is None or found in known():
+        return
+    raise StoreRefused(
+        f"the database has schema {found}, made by a newer Restante; this program knows {head()}. "
+        "Install the newer one, or bring an older backup back: restante db restore"
     )
 
 

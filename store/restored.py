@@ -16,7 +16,7 @@ import logging
 from .. import metrics
 from ..outlet import Write
 from . import work
-from .store import Store, StoreUnavailable
+from .store import Store, StoreClosed
 
 __all__ = ["Restored"]
 
@@ -67,8 +67,10 @@ class Restored:
                 if self.releasing:
                     log.warning("%d restored messages are released", await self._let_go())
                 await self._count()
-            except StoreUnavailable as reason:
-                log.warning("restored messages wait for the database: %s", reason)
+            except StoreClosed:
+                return
+            except Exception as reason:  # whatever was wrong, an operator's word is not forgotten
+                log.warning("restored messages wait for the database: %r", reason)
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._asked.clear()

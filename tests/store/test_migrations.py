@@ -8,17 +8,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from old_database import environment
 from source_tree import ROOT
 from sqlalchemy import Connection, inspect, text
-from store_tools import opened, settings
+from store_tools import final, message, opened, settings
 
 from restante.store import migrate
 from restante.store.connect import connect
-from restante.store.store import StoreRefused
+from restante.store.store import Answer, Release, StoreRefused
 
 #: Revisions that databases outside this house have been through, and the beginning of the SHA-256 of each file.
 LANDED = {
@@ -97,15 +98,21 @@ def test_downgrade_leaves_nothing(empty_url: str) -> None:
     assert migrate.run(empty_url, down) == ["alembic_version"]
 
 
-@pytest.mark.parametrize("revision", ["0001", "9999"])
-def test_another_revision_is_refused_with_the_command(store_url: str, revision: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "fix"), [("0001", "restante db upgrade"), ("9999", "restante db restore")]
+)
+def test_another_revision_is_refused_with_the_command(store_url: str, revision: str, fix: str) -> None:
     def set_revision(connection: Connection) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
         connection.commit()
 
     migrate.run(store_url, set_revision)
-    with pytest.raises(StoreRefused, match="restante db upgrade"):
+    with pytest.raises(StoreRefused, match=f"{revision}.*{migrate.head()}.*{fix}"):
         asyncio.run(connect(settings(store_url)).open())
+    if revision > migrate.head():
+        with pytest.raises(StoreRefused, match=f"{revision}.*{migrate.head()}.*{fix}"):
+            migrate.upgrade(store_url)
+        assert migrate.current(store_url) == revision
 
 
 def test_an_empty_postgresql_is_refused_with_the_command(pg_database: str) -> None:
@@ -135,3 +142,77 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(tmp_path: Path) ->
     tables = migrate.run(url, lambda connection: inspect(connection).get_table_names())
     assert set(tables) <= {"queue", "alembic_version"}
     assert migrate.current(url) is None
+
+
+# --- beside nodes that serve (PostgreSQL) ----------------------------------------------------------------------
+
+
+def test_who_holds_a_table_for_long_makes_an_upgrade_give_up_and_lose_nothing(
+    pg_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.upgrade(pg_database, to="0010")
+    monkeypatch.setattr(migrate, "LOCK_WAIT_MS", 50)
+    monkeypatch.setattr(migrate, "LOCK_PAUSE_S", 0.01)
+
+    async def run() -> None:
+        report = await asyncpg.connect(pg_database)
+        try:
+            async with report.transaction():
+                await report.execute("LOCK TABLE message IN ACCESS SHARE MODE")  # as a backup does
+                with pytest.raises(StoreRefused, match=r"step to schema 0011.*not done.*again"):
+                    await asyncio.to_thread(migrate.upgrade, pg_database)
+        finally:
+            await report.close()
+
+    asyncio.run(run())
+    assert migrate.current(pg_database) == "0010"
+    migrate.upgrade(pg_database)
+    migrate.verify(pg_database)
+
+
+def test_a_step_that_changes_busy_tables_waits_for_their_writers_and_not_they_for_it(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its statements stand in the order that would lock it up with a writer, who has messages and wants the queue."""
+    steps, failed = 0, []
+
+    def apply(connection: Connection, revision: str) -> None:
+        nonlocal steps
+        try:
+            connection.execute(
+                text(f"ALTER TABLE queue ADD COLUMN trial_{revision} INTEGER NOT NULL DEFAULT 0")
+            )
+            connection.execute(text(f"CREATE INDEX trial_{revision} ON message (submitted_at)"))
+        except Exception as error:
+            failed.append(error)
+            raise
+        connection.commit()
+        steps += 1
+
+    monkeypatch.setattr(migrate, "_apply", apply)
+
+    def upgrade(connection: Connection) -> None:
+        for step in range(10):
+            migrate._apply_in_turn(connection, str(step))
+
+    async def run() -> None:
+        async with opened(postgresql_url) as store:
+            over = asyncio.Event()
+
+            async def load() -> int:
+                count = 0
+                while not over.is_set():
+                    one = message(store)
+                    assert await store.apply(messages=[one]) is Answer.STORED
+                    gone = Release(one.id, store.epoch)
+                    assert await store.apply(release=gone, events=[final(store, one.id)]) is Answer.STORED
+                    count += 1
+                return count
+
+            writers = [asyncio.create_task(load()) for _ in range(20)]
+            await asyncio.to_thread(migrate.run, postgresql_url, upgrade)
+            over.set()
+            assert all(await asyncio.gather(*writers))
+
+    asyncio.run(run())
+    assert (steps, failed) == (10, [])

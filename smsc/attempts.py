@@ -101,7 +101,7 @@ class Attempts:
         self._ended: Ends = _nobody
         self._absent: dict[str, Outcome] = {}  # outlet -> what its last absent recipient looked like
         self._parked: dict[str, tuple[Outlet, deque[Lane]]] = {}  # lanes that wait for room at an outlet
-        self._up: set[str] = set()  # outlets that were reachable when last seen
+        self._up: dict[str, Outlet] = {}  # that were reachable when last seen
 
     def end_with(self, ended: Ends) -> None:
         """Call `ended` with the outcome of each attempt."""
@@ -241,7 +241,7 @@ class Attempts:
                     return
                 self._hand(lane, task, lead.outlet)
                 return
-            self._up.discard(lead.outlet.name)
+            self._up.pop(lead.outlet.name, None)
         transit = task.lead is not None and task.lead.outlet.transit
         self._ended(lane, task, _TRANSIT_NOT_BOUND if transit else _NOT_BOUND)
 
@@ -307,7 +307,7 @@ class Attempts:
         """An outlet has room, or is reachable, again: go on with who waits for it; True if it had not been there."""
         came_back = outlet.name not in self._up and outlet.reachable()
         if came_back:
-            self._up.add(outlet.name)
+            self._up[outlet.name] = outlet
         _, queue = self._parked.get(outlet.name, (outlet, None))
         while queue:
             lane = queue.popleft()
@@ -317,12 +317,16 @@ class Attempts:
                 break
         return came_back
 
+    def up(self) -> list[Outlet]:
+        """Outlets that were reachable when last seen."""
+        return list(self._up.values())
+
     def missed(self, outlet: Outlet, outcome: Outcome) -> None:
         """Remember what an outlet's absent recipients look like, and that it was not there itself."""
         if outcome.error is ErrorClass.ABSENT and outcome is not _NOT_BOUND:
             self._absent[outlet.name] = replace(outcome, writes=())
         if not outlet.reachable():
-            self._up.discard(outlet.name)
+            self._up.pop(outlet.name, None)
 
     def let_go_of_the_unreachable(self) -> None:
         """Lanes that wait for room at an outlet which is not there any more go on: it will have none for anybody."""

@@ -130,7 +130,12 @@ class Delivery:
         """Begin to work: claims what earlier lives left and everything that falls due."""
         self._runner = asyncio.get_running_loop().create_task(self._run(), name="delivery")
         if self._handover is not None:
-            self._handover.start(self._desk, spoke=self.spoke_elsewhere, changed=self._crossing.look_around)
+            self._handover.start(
+                self._desk,
+                spoke=self.spoke_elsewhere,
+                changed=self._crossing.look_around,
+                gone=self.life_ended,
+            )
 
     def has_room(self) -> bool:
         """False when memory is spoken for: then new rows are stored unowned and the pump reads them back."""
@@ -218,6 +223,14 @@ class Delivery:
         if self._attempts.ready(outlet):
             self._pump.came_back(outlet)
             self._desk.nudge()
+
+    def life_ended(self) -> None:
+        """Another node is dead. Perhaps it put something off for want of a bind just after we had got that bind and
+        found nobody to wake, and died before it heard of us: we look once more."""
+        for outlet in self._attempts.up():
+            if outlet.reachable() and not outlet.transit:  # who is behind a switch was tried at the switch
+                self._pump.came_back(outlet)
+        self._desk.nudge()
 
     def concluded(
         self, id: int, state: MessageState, failure: Outcome | None = None, receipts: Sequence[Message] = ()

@@ -120,9 +120,16 @@ class Handover:
         self._loading = False
         self._stops: list[Callable[[], None]] = []
 
-    def start(self, worker: Worker, *, spoke: Callable[[str], None], changed: Callable[[], None]) -> None:
+    def start(
+        self,
+        worker: Worker,
+        *,
+        spoke: Callable[[str], None],
+        changed: Callable[[], None],
+        gone: Callable[[], None],
+    ) -> None:
         """Begin to take what is handed to this node's present life. `spoke` is told of handsets that spoke at other
-        nodes, `changed` when places may have changed."""
+        nodes; `changed` is called when places may have changed, `gone` when another life ended."""
         self._worker = worker
         self._stops = [
             self._bus.take(self._store.epoch, self._handed),
@@ -131,8 +138,9 @@ class Handover:
             self._bus.subscribe(_ENDED, self._heard_end),
             self._bus.subscribe(_WANTED, self._heard_wanted),
         ]
-        self._neighbours.on_change.append(changed)
-        self._stops.append(lambda: self._neighbours.on_change.remove(changed))
+        for hooks, hook in ((self._neighbours.on_change, changed), (self._neighbours.on_gone, gone)):
+            hooks.append(hook)
+            self._stops.append(partial(hooks.remove, hook))
 
     async def close(self) -> None:
         """Take nothing more."""

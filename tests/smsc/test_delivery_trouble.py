@@ -523,6 +523,31 @@ def test_a_recipient_who_is_seen_while_his_rows_are_looked_for_is_looked_for_aga
     on_path(test)
 
 
+def test_what_a_dead_node_put_off_while_its_receiver_bound_here_is_woken_by_its_death(on_path):
+    async def test(path: Path) -> None:
+        path.shop.up = False
+        await path.submit(receipt=1)
+        assert path.receipt_texts() == []
+        behind = path.recipients.behind
+
+        async def nobody(outlet, **asked):
+            """The dead node's record is not on disk yet."""
+            return []
+
+        path.recipients.behind = nobody
+        path.shop.up = True
+        path.delivery.outlet_ready(path.shop)
+        await path.settle()
+        path.recipients.behind = behind
+        await path.step(MINUTE)
+        assert path.receipt_texts() == []
+        path.delivery.life_ended()
+        await path.settle()
+        assert len(path.receipt_texts()) == 1
+
+    on_path(test)
+
+
 # --- the end -------------------------------------------------------------------------------------------------------
 
 

@@ -36,25 +36,10 @@ test-long: packages check ## the same with the caps of fuzz, crash and soak test
 	RESTANTE_LONG=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'long or not long' --timeout 3600 $(PYTEST_ARGS)
 
 bench: venv ## print the most telling benchmark tables in about three minutes, as ratios taken in one run
-	$(BIN)/python bench/codec.py
-	$(BIN)/python bench/zones.py
-	$(BIN)/python bench/store.py --rounds 1 --seconds 1 --batches 1000
-	$(BIN)/python bench/center.py --rounds 2 --count 5000
-	$(BIN)/python bench/rest.py 2
-	$(BIN)/python bench/growth.py --stored 20000,200000 --rounds 3 --seconds 1
-	$(BIN)/python bench/purge.py --stored 100000
+	$(BIN)/python bench/run.py quick
 
 bench-full: venv ## print all of them: every number of binds and window, a million rows; GROWN=10000000 for ten
-	$(BIN)/python bench/codec.py
-	$(BIN)/python bench/zones.py
-	$(BIN)/python bench/imports.py
-	$(BIN)/python bench/store.py
-	$(BIN)/python bench/center.py --binds 1,10,100 --windows 1,10,100
-	$(BIN)/python bench/rest.py
-	$(BIN)/python bench/growth.py --stored 100000,$(or $(GROWN),1000000)
-	$(BIN)/python bench/purge.py
-	$(BIN)/python bench/memory.py --queued 1000000
-	$(BIN)/python bench/nodes.py
+	$(BIN)/python bench/run.py full $(if $(GROWN),--grown $(GROWN)) $(if $(ONLY),--only $(ONLY))
 
 lock: venv ## renew the locks from requirements*.in (UPGRADE=1 takes newer versions)
 	$(BIN)/uv pip compile --quiet --no-config $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes \

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import uvloop
+from figures import Figure, leave
 
 from restante.message import Event, EventKind, MessageState, id_at
 from restante.store import migrate, plan
@@ -116,6 +117,9 @@ async def main(arguments: argparse.Namespace) -> None:
     print(f"{'stored':>12} {'msg/s':>9} {'of first':>9} {'CPU us':>7} {'of first':>9} {'must':>6}")
     for size in sizes:
         rate, cost = rates[size] / rates[sizes[0]], costs[sizes[0]] / costs[size]
+        if size != sizes[0]:
+            work = f"accept with {size:,} stored of that with {sizes[0]:,}, per CPU"
+            leave(Figure(work, cost, MUST))
         print(f"{size:12,} {rates[size]:9,.0f} {rate:9.2f} {costs[size]:7.1f} {cost:9.2f} {MUST:6.2f}")
 
 

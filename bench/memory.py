@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from figures import Figure, leave
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "plugins"))
 
 from running_center import RunningCenter, running_center  # pyright: ignore[reportMissingImports]
@@ -158,6 +160,7 @@ async def measure(center: RunningCenter, arguments: argparse.Namespace) -> None:
     for bind in (*binds, switch):
         bind.abort()
     peak = resident_mb(center, "VmHWM")
+    leave(Figure(f"peak of memory with {arguments.queued:,} queued", peak, LIMIT_MB, "MB", at_most=True))
     print(f"peak {peak:,.0f} MB, {peak / LIMIT_MB:.2f} of the limit of {LIMIT_MB} MB")
 
 

@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
+from figures import Figure, leave
 
 from restante.cli.bench import Figures, Load, drive
 from restante.simulator.link import Answer, Connection, Credentials
@@ -43,6 +44,7 @@ from running_center import RunningCenter
 TEXT = b"A message of exactly one hundred octets is what the notes measured, so this one has one hundred too."
 MOST = 8  #: nodes
 IDLE_S = 3.0
+LIMIT = 1.1  #: CPU of a message with the most nodes, of that with one (docs/performance.md)
 PLACES = ("here", "elsewhere")
 
 
@@ -176,6 +178,10 @@ def main() -> None:
         for number in numbers:
             row = {name: statistics.median(values) for name, values in rows[number].items()}
             one = statistics.median(rows[numbers[0]][place])
+            if number == max(numbers) > 1:
+                leave(
+                    Figure(f"a message with {number} nodes, {place}", row[place] / one, LIMIT, at_most=True)
+                )
             print(
                 f"{place:<12} {number:>5} {row[place]:>8.0f} {row[place] / one:>6.2f} "
                 f"{row[f'{place} server']:>10.0f} {row[f'{place} rate']:>8.0f} {row['idle']:>6.1f}"

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from figures import Figure, leave
 
 from restante.message import Address, Event, EventKind, IdGenerator, Message, MessageState
 from restante.store import migrate
@@ -195,6 +196,9 @@ def table(batch: int, life: bool, names: list[str], figures: dict[str, Figures])
         rate, p50, p99, cpu = (statistics.median(figures[name][key]) for key in ("rate", "p50", "p99", "cpu"))
         ratio = f"{rate / raw:7.2f}" if raw else "      -"
         print(f"{name:12} {rate:9,.0f} {ratio} {p50:8.2f} {p99:8.2f} {cpu:7.1f}")
+        if must and raw and name != "raw":
+            work = f"durable accept of append + fdatasync, {name}"
+            leave(Figure(work, rate / raw, MUST, binding=name == "sqlite"))
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 
+from figures import Figure, leave
 from geopy.distance import geodesic
 
 from restante.zones.fix import Fix
@@ -129,6 +130,15 @@ def main() -> None:
     high, most, stall, busy = asyncio.run(stalls(index, more))
     print(f"\nindex of {MANY} built in {built * 1e3:.0f} ms")
     print(f"adding a zone live: p99 {high:.3f} ms, longest of a thousand {most:.3f} ms (target 5 ms)")
+    leave(
+        *(
+            Figure(f"{name}: times faster than geopy", geo / us, float(target[2:]))
+            for name, us, target in rows
+            if target
+        ),
+        Figure("adding a zone live, p99", high, 5.0, "ms", at_most=True),
+        Figure(f"loop's work in one stall while {IMPORTED} zones come", busy, 20.0, "ms", at_most=True),
+    )
     print(
         f"longest stall of the loop while {IMPORTED} more come: {stall:.1f} ms, {busy:.1f} of them work (target 20 ms)"
     )

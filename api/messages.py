@@ -28,7 +28,7 @@ from ..message import Address, Ingress, Message
 from ..smsc.normaliser import address_for
 from ..smsc.submission import Accepted, Refused, estimate
 from ..smsc.unanswered import Unanswered
-from ..store.history import MessageView
+from ..store.history import MessageView, joint_state
 from .entrance import EsmeAccount, Identity
 from .groups import group_of
 from .idempotency import Claim, key_of
@@ -103,6 +103,11 @@ class SendRequest(_Request):
     )
     schedule_at: GivenTime | None = None
     receipt: bool = Field(default=False, description="a delivery receipt to the account's binds")
+    replace_if_present: bool = Field(
+        default=False,
+        description="takes the place of the newest message that waits from the same sender to the same recipient "
+        "with the same service_type; parts of a long message neither replace nor are replaced",
+    )
 
     @model_validator(mode="after")
     def _one_content(self) -> SendRequest:
@@ -255,7 +260,11 @@ async def _submit(
         draft = _draft(body, to, content, now)
         known = sent.get(to)
         answer = (
-            Accepted(known) if known else await rooms.submission.send(draft, account, ingress, unanswered)
+            Accepted(known)
+            if known
+            else await rooms.submission.send(
+                draft, account, ingress, unanswered, replace=body.replace_if_present
+            )
         )
         return answer, draft.segments
 
@@ -324,11 +333,22 @@ async def estimate_message(
 # --------------------------------------------------------------------------------------------------- what became of it
 
 
+class DestinationView(BaseModel):
+    """One destination of a submit_multi."""
+
+    to: str
+    state: str
+    group: str
+    reason: str
+    attempts: int
+    finished_at: Instant | None
+
+
 class OwnMessageView(BaseModel):
     """One of one's own messages."""
 
     id: str
-    to: str
+    to: str | None = Field(description="null for a submit_multi, which has `destinations`")
     sender: str = Field(serialization_alias="from")
     state: str
     group: str = Field(description="pending, stored, delivered, failed, rejected, expired, deleted")
@@ -339,35 +359,60 @@ class OwnMessageView(BaseModel):
     submitted_at: Instant
     expires_at: Instant
     finished_at: Instant | None
+    destinations: list[DestinationView] | None = Field(
+        description="of a submit_multi; it is pending while any of them is"
+    )
 
 
-async def _own(request: Request, who: Identity, id: str) -> MessageView:
-    """A message of the account itself. Raises Problem."""
-    view = await rooms_of(request).history.message(id_of(id))
+async def _own(request: Request, who: Identity, id: str) -> list[MessageView]:
+    """What the account knows by an id: a message, or those of a submit_multi. Raises Problem."""
     assert who.account is not None
-    if view is None or view.message.account != who.account.number or view.message.is_system:
+    views = await rooms_of(request).recall.find(who.account, id_of(id))
+    if not views:
         raise Problem("not-found")
-    return view
+    return views
+
+
+def _destination_view(view: MessageView) -> DestinationView:
+    return DestinationView(
+        to=shown(view.message.recipient),
+        state=view.state.name.lower(),
+        group=group_of(view),
+        reason=view.reason,
+        attempts=view.attempts,
+        finished_at=instant_or_none(view.final_at),
+    )
+
+
+def _is_multi(views: Sequence[MessageView], id: str) -> bool:
+    return views[0].message.id != id_of(id)
 
 
 @router.get("/{id}", response_model=OwnMessageView)
 async def read_own_message(request: Request, who: EsmeAccount, id: MessageId) -> OwnMessageView:
-    """What became of a message that this account sent. Another's is as unknown as one that never was."""
-    view = await _own(request, who, id)
-    message = view.message
+    """What became of a message that this account sent, or of a submit_multi with each of its destinations.
+
+    Another's is as unknown as one that never was.
+    """
+    views = await _own(request, who, id)
+    multi = _is_multi(views, id)
+    state, final_at = joint_state(views)
+    telling = next((view for view in views if view.state is state), views[0])
+    message = telling.message
     return OwnMessageView(
         id=id,
-        to=shown(message.recipient),
+        to=None if multi else shown(message.recipient),
         sender=shown(message.sender),
-        state=view.state.name.lower(),
-        group=group_of(view),
-        reason=view.reason,
-        permanent=bool(view.final_at),
-        attempts=view.attempts,
-        segments=message.segments,
+        state=state.name.lower(),
+        group=group_of(telling),
+        reason=telling.reason,
+        permanent=bool(final_at),
+        attempts=max(view.attempts for view in views),
+        segments=sum(view.message.segments for view in views),
         submitted_at=instant(message.submitted_at),
-        expires_at=instant(message.expires_at),
-        finished_at=instant_or_none(view.final_at),
+        expires_at=instant(max(view.message.expires_at for view in views)),
+        finished_at=instant_or_none(final_at),
+        destinations=[_destination_view(view) for view in views] if multi else None,
     )
 
 
@@ -395,7 +440,10 @@ async def replace_own_message(
     request: Request, who: EsmeAccount, id: MessageId, body: ReplaceRequest
 ) -> Recalled:
     """Give a message that waits another text, and perhaps other times. It keeps its id."""
-    view = await _own(request, who, id)
+    views = await _own(request, who, id)
+    if _is_multi(views, id):
+        raise Problem("conflict", "It went to several; only single messages are replaced.")
+    (view,) = views
     rooms, account = rooms_of(request), who.account
     assert account is not None
     new = replacement_of(body, view.message, account, rooms.store.clock.now_ms())

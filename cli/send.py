@@ -26,6 +26,11 @@ def send(
     priority: int = typer.Option(0, "--priority", min=0, max=3, help="0 to 3; higher goes first."),
     validity_s: int | None = typer.Option(None, "--validity", min=1, help="Seconds; default: the account's."),
     receipt: bool = typer.Option(False, "--receipt", help="Ask for a delivery receipt."),
+    replace: bool = typer.Option(
+        False,
+        "--replace",
+        help="Take the place of the newest one that waits from the same sender to the same number.",
+    ),
     repeat_key: str = typer.Option(
         "", "--key", help="Idempotency-Key: a repetition with it sends nothing twice."
     ),
@@ -40,11 +45,18 @@ def send(
     """Send a text. Exit code 3 if only some recipients were accepted."""
     with Output(as_json) as out:
         if smpp:
-            items = _by_smpp(smpp, system_id, password, source, to, text, priority, receipt)
+            flags = {
+                "priority_flag": priority,
+                "registered_delivery": int(receipt),
+                "replace_if_present_flag": int(replace),
+            }
+            items = _by_smpp(smpp, system_id, password, source, to, text, flags)
         else:
             body: dict[str, Any] = {"to": to, "text": text, "priority": priority, "receipt": receipt}
             if source:
                 body["from"] = source
+            if replace:
+                body["replace_if_present"] = True
             if validity_s is not None:
                 body["validity_s"] = validity_s
             with connect(config_file, key="send_key") as client:
@@ -74,8 +86,7 @@ def _by_smpp(
     source: str,
     to: list[str],
     text: str,
-    priority: int,
-    receipt: bool,
+    flags: dict[str, int],
 ) -> list[dict[str, Any]]:
     """Bind, submit, unbind; one item a recipient, as REST answers."""
     from ..simulator.link import Credentials
@@ -86,7 +97,7 @@ def _by_smpp(
         raise typer.BadParameter("--smpp needs --system-id", param_hint="--system-id")
     try:
         credentials = Credentials(system_id, password)
-        return asyncio.run(_submit(host, port, credentials, source, to, text, priority, receipt))
+        return asyncio.run(_submit(host, port, credentials, source, to, text, flags))
     except (OSError, ValueError) as error:
         raise Failure(f"{target}: {error}", fix="check address, system_id and password") from error
 
@@ -98,8 +109,7 @@ async def _submit(
     source: str,
     to: list[str],
     text: str,
-    priority: int,
-    receipt: bool,
+    flags: dict[str, int],
 ) -> list[dict[str, Any]]:
     from ..simulator.link import Connection, accept_everything
     from ..simulator.network import written_submits
@@ -113,7 +123,8 @@ async def _submit(
     try:
         for number, recipient in enumerate(to, 1):
             for submit in written_submits(source, recipient, text, reference=number & 0xFF):
-                submit.priority_flag, submit.registered_delivery = priority, int(receipt)
+                for name, value in flags.items():
+                    setattr(submit, name, value)
                 answered: asyncio.Future[Pdu | None] = loop.create_future()
                 connection.send(submit, answered.set_result)
                 response = await asyncio.wait_for(answered, ANSWER_S)

@@ -8,15 +8,15 @@ another's is answered byte for byte like what never was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import structlog
 
 from ..access.accounts import Account
-from ..message import FINAL_STATES, Address, Ingress, MessageState
+from ..message import Address, Ingress, MessageState
 from ..store.clock import Clock
-from ..store.history import MessageView
+from ..store.history import joint_state
 from .answers import Refused
 from .drafts import BadField, time_of
 from .recall import Recall, Replacement
@@ -115,7 +115,7 @@ class Operations:
         if not views:
             asker.refuse(pdu, Status.ESME_RQUERYFAIL)
             return
-        state, final_at = _state_of(views)
+        state, final_at = joint_state(views)
         if asker.version < _VERSION_5_0:
             state = _BEFORE_5_0.get(state, state)
         response = QuerySmResp(
@@ -176,21 +176,3 @@ _BEFORE_5_0 = {
     MessageState.SCHEDULED: MessageState.ENROUTE,
     MessageState.SKIPPED: MessageState.DELETED,
 }
-
-#: Of several ends under one public id the first in this order is told: DELIVERED says that all were delivered.
-_WORST_FIRST = (
-    MessageState.UNDELIVERABLE,
-    MessageState.REJECTED,
-    MessageState.EXPIRED,
-    MessageState.DELETED,
-    MessageState.SKIPPED,
-    MessageState.DELIVERED,
-)
-
-
-def _state_of(views: Sequence[MessageView]) -> tuple[MessageState, int]:
-    """State and final time (0: none yet) of what stands under one id: open while any of it is (behaviour.md 7)."""
-    states = {view.state for view in views}
-    if states <= FINAL_STATES:
-        return next(state for state in _WORST_FIRST if state in states), max(view.final_at for view in views)
-    return MessageState.SCHEDULED if states == {MessageState.SCHEDULED} else MessageState.ENROUTE, 0

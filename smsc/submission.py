@@ -260,7 +260,13 @@ class Submission:
         return Unanswered(self._delivery.admit)
 
     async def send(
-        self, draft: Message, account: Account, ingress: Ingress, unanswered: Unanswered | None = None
+        self,
+        draft: Message,
+        account: Account,
+        ingress: Ingress,
+        unanswered: Unanswered | None = None,
+        *,
+        replace: bool = False,
     ) -> Accepted | Refused:
         """`submit` for doors that wait."""
         future: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
@@ -269,7 +275,7 @@ class Submission:
             if not future.done():  # the caller may have gone away meanwhile
                 future.set_result(answer)
 
-        self.submit(draft, account, ingress, answered, unanswered=unanswered)
+        self.submit(draft, account, ingress, answered, replace=replace, unanswered=unanswered)
         return await future
 
     async def send_code(self, number: str, text: str) -> int:

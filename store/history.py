@@ -21,7 +21,7 @@ from .statement import Query, among, begins
 from .store import UNNOTICED, QueueReason, Store
 from .tables import SLOT_SHIFT, body, event, message, queue
 
-__all__ = ["Counts", "Filters", "History", "MessageView", "Waiting"]
+__all__ = ["Counts", "Filters", "History", "MessageView", "Waiting", "joint_state"]
 
 _EVENTS = Query(
     "history: the events of some messages, in order",
@@ -155,6 +155,25 @@ class Counts:
     due_in_minutes: Mapping[int, int]  #: minutes from now (negative: late) -> messages
     accepted: Mapping[int, int]  #: start of a minute, UTC epoch milliseconds -> messages
     ended: Mapping[int, Mapping[MessageState, int]]  #: the same, by final state
+
+
+#: Of several ends under one public id the first in this order is told: DELIVERED says that all were delivered.
+_WORST_FIRST = (
+    MessageState.UNDELIVERABLE,
+    MessageState.REJECTED,
+    MessageState.EXPIRED,
+    MessageState.DELETED,
+    MessageState.SKIPPED,
+    MessageState.DELIVERED,
+)
+
+
+def joint_state(views: Sequence[MessageView]) -> tuple[MessageState, int]:
+    """State and final time (0: none yet) of what stands under one id: open while any of it is (behaviour.md 7)."""
+    states = {view.state for view in views}
+    if states <= FINAL_STATES:
+        return next(state for state in _WORST_FIRST if state in states), max(view.final_at for view in views)
+    return MessageState.SCHEDULED if states == {MessageState.SCHEDULED} else MessageState.ENROUTE, 0
 
 
 class History:

@@ -12,6 +12,7 @@ from live_store import Database
 from rest_center import NUMBER, RestCenter, rest_center
 
 from restante.api.idempotency import KEPT_MS, Idempotency
+from restante.message import Address, Ingress, Message
 from restante.smsc.submission import Refused
 from restante.store.store import Answer
 
@@ -102,15 +103,16 @@ def test_a_try_that_died_before_its_answer_is_completed_not_repeated(
             body = BODY | {"to": [NUMBER, OTHER]}
             real = c.rooms.submission.send
 
-            async def dying(draft: Any, account: Any, ingress: Any, *more: Any) -> Any:
+            async def dying(draft: Any, *more: Any, **named: Any) -> Any:
                 if draft.destination.digits == OTHER[1:]:
                     raise RuntimeError("killed")
-                return await real(draft, account, ingress, *more)
+                return await real(draft, *more, **named)
 
             monkeypatch.setattr(c.rooms.submission, "send", dying)
             assert (await http.post("/messages", json=body, headers=key())).status_code == 500
-            while len(await stored(c)) != 1:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(20):
+                while len(await stored(c)) != 1:
+                    await asyncio.sleep(0.01)
             before = (await stored(c))[0]
             monkeypatch.setattr(c.rooms.submission, "send", real)
             answer = await http.post("/messages", json=body, headers=key())
@@ -131,7 +133,7 @@ def test_an_unknown_outcome_is_not_answered_as_a_failure(
             await c.subscriber()
             real = c.rooms.submission.send
 
-            async def unknown(draft: Any, account: Any, ingress: Any, *more: Any) -> Any:
+            async def unknown(draft: Any, account: Any, ingress: Any, *_: Any, **__: Any) -> Any:
                 await real(draft, account, ingress)
                 return Refused(8, "store-unknown", "outcome unknown", unknown=True)
 
@@ -327,5 +329,96 @@ def test_delivery_begins_when_the_answer_has_left(sqlite_copy: Database) -> None
                 broken = await http.post("/messages", json=BODY, headers=headers | key("k2"))
                 assert broken.status_code == 500
                 assert order.count("delivery") == 1
+
+    asyncio.run(run())
+
+
+def test_a_message_takes_the_place_of_one_that_waits(live_database: Database) -> None:
+    later = {"schedule_at": "2026-09-22T12:00:00Z", "receipt": True}  # the clock stands at the day before
+
+    async def run() -> None:
+        async with rest_center(live_database.url) as c, c.client(c.account_key) as http:
+            for number in (NUMBER, OTHER):
+                await c.subscriber(number)
+
+            async def send(name: str, **more: Any) -> list[str]:
+                answer = await http.post("/messages", json=BODY | later | more, headers=key(name))
+                assert answer.status_code == 202, answer.text
+                return [item["id"] for item in answer.json()["items"]]
+
+            async def states(*ids: str) -> list[tuple[str, str]]:
+                views = [(await http.get(f"/messages/{id}")).json() for id in ids]
+                return [(view["state"], view["reason"]) for view in views]
+
+            (first,) = await send("one")
+            (second,) = await send("two", text="as well")
+            assert await states(first, second) == [("scheduled", "scheduled")] * 2
+            (third,) = await send("three", text="instead", replace_if_present=True)
+            assert await states(first, second, third) == [
+                ("scheduled", "scheduled"), ("deleted", "replaced"), ("scheduled", "scheduled"),
+            ]  # fmt: skip
+            again = await send("three", text="instead", replace_if_present=True)
+            assert again == [third], "a repetition replaces nothing"
+            (elsewhere,) = await send("four", **{"from": "Else"}, replace_if_present=True)
+            both = await send("five", to=[NUMBER, OTHER], text="both", replace_if_present=True)
+            assert await states(first, third, elsewhere) == [
+                ("scheduled", "scheduled"), ("deleted", "replaced"), ("scheduled", "scheduled"),
+            ]  # fmt: skip
+            assert await states(*both) == [("scheduled", "scheduled")] * 2
+            async with c.client(c.admin_key) as admin:
+                receipts = (await admin.get("/admin/messages?kind=receipt")).json()["items"]
+                assert {one["parent"] for one in receipts} == {second, third}
+
+    asyncio.run(run())
+
+
+def test_the_id_of_a_submit_multi_tells_of_all_its_destinations(live_database: Database) -> None:
+    async def run() -> None:
+        async with rest_center(live_database.url) as c, c.client(c.account_key) as http:
+            for number in (NUMBER, OTHER):
+                await c.subscriber(number)
+            account = c.rooms.registry.snapshot(c.rooms.account_kind).get("shop")
+            assert account is not None
+            answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            soon = c.clock.now_ms() + 3_600_000
+            drafts = [
+                Message(
+                    source=Address(5, 0, "Shop"),
+                    destination=Address(1, 1, number[1:]),
+                    body=b"Hello",
+                    schedule_at=soon,
+                )
+                for number in (NUMBER, OTHER)
+            ]
+            ingress = Ingress(door="smpp", account=account.number, role=account.role, name="shop", peer="::1")
+            c.rooms.submission.submit_many(
+                drafts, account, ingress, lambda id, answers: answered.set_result(id)
+            )
+            id = await asyncio.wait_for(answered, 10)
+            view = (await http.get(f"/messages/{id}")).json()
+            assert (view["id"], view["to"], view["state"], view["permanent"]) == (
+                str(id),
+                None,
+                "scheduled",
+                False,
+            )
+            assert [(one["to"], one["group"]) for one in view["destinations"]] == [
+                (NUMBER, "pending"), (OTHER, "pending"),
+            ]  # fmt: skip
+            found = await c.rooms.recall.find(account, id)
+            assert await c.rooms.recall.cancel(account, found[0].message.id, ingress) is None
+            view = (await http.get(f"/messages/{id}")).json()
+            assert (view["state"], view["permanent"], view["segments"]) == ("enroute", False, 2)
+            assert [one["state"] for one in view["destinations"]] == ["deleted", "scheduled"]
+            refused = await http.post(f"/messages/{id}:replace", json={"text": "other"})
+            assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+            assert (await http.post(f"/messages/{id}:cancel")).status_code == 200
+            view = (await http.get(f"/messages/{id}")).json()
+            assert (view["state"], view["permanent"], view["group"]) == ("deleted", True, "deleted")
+            single = (await http.get(f"/messages/{found[0].message.id}")).json()
+            assert (single["to"], single["destinations"]) == (NUMBER, None)
+            _, other_key = await c.make_account("other")
+            async with c.client(other_key) as other:
+                assert (await other.get(f"/messages/{id}")).status_code == 404
 
     asyncio.run(run())

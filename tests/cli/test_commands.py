@@ -177,6 +177,18 @@ def test_a_message_that_waits_is_replaced_and_cancelled(center: Any) -> None:
     assert "over" in again.stderr
 
 
+def test_a_text_takes_the_place_of_one_that_waits(center: Any) -> None:
+    center.call("range", "add", "+4477009007")
+    center.answer("subscriber", "add", "+447700900701")
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    body = {"to": ["+447700900701"], "text": "old", "from": "Kiosk", "schedule_at": at}
+    with connect(center.config, key="send_key", environ={}) as client:
+        (old,) = client.post("/messages", body, headers={"Idempotency-Key": "placed"})["items"]
+    sent = center.answer("send", "+447700900701", "new", "--from", "Kiosk", "--replace")["items"]
+    assert sent[0]["id"] != old["id"]
+    assert "deleted" in center.call("trace", old["id"]).stdout
+
+
 def test_sending_to_many_says_who_was_refused(center: Any) -> None:
     center.call("range", "add", "+4477009004")
     center.answer("subscriber", "add", "+447700900401")

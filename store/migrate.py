@@ -13,6 +13,8 @@ lock only shortly, because everybody waits behind it, then undoes what it did an
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -182,6 +184,8 @@ def _run_sqlite(url: str, work: Callable[[Connection], T]) -> T:
     from .sqlite_file import database_path
 
     path = database_path(url)
+    with contextlib.suppress(OSError):  # it is there, or cannot be: then SQLite says why
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 5.0})
 
     # Python's driver would commit before each DDL statement; this makes a migration one transaction.

@@ -44,6 +44,7 @@ def test_a_restored_center_says_what_waits_until_it_is_released(center: Center, 
     assert done.exit_code == 0, done.output
     assert f"{made['rows']} rows restored, schema {made['schema']}\n" in done.stdout
     assert "3 messages wait to be released" in done.stdout
+    assert database_of(center).stat().st_mode & 0o777 == 0o600
 
     def finding() -> tuple[Level, str]:
         (found,) = center_findings.check_restored(site(center.config))

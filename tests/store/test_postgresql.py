@@ -249,6 +249,30 @@ def test_rows_of_a_missed_day_move_into_it(postgresql_url: str) -> None:
     asyncio.run(run())
 
 
+def test_a_node_begins_although_a_backup_keeps_its_days_from_being_made(postgresql_url: str) -> None:
+    async def run() -> None:
+        backup = await asyncpg.connect(postgresql_url)
+        locks = backup.transaction()
+        await locks.start()
+        for table in partitions.TABLES:
+            await backup.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+        async with opened(postgresql_url, heartbeat_s=60) as store:
+            assert await days(store) == []
+            one = message(store)
+            assert await store.apply(messages=[one], events=[final(store, one.id)]) is Answer.STORED
+            await store.keep_house(store.clock.now_ms(), 0, 0)
+            assert await days(store) == []
+            await locks.rollback()
+            await backup.close()
+            await store.keep_house(store.clock.now_ms(), 0, 0)
+            for table in partitions.TABLES:
+                assert await sql(postgresql_url, f"SELECT * FROM {table}_default") == []
+                assert len(await days(store, table)) == 9
+            assert len(await store.load([one.id])) == 1
+
+    asyncio.run(run())
+
+
 def test_a_day_goes_when_nothing_waits_in_it(postgresql_url: str) -> None:
     async def run() -> None:
         clock = StepClock()

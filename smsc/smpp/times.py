@@ -28,14 +28,26 @@ _MAX_QUARTERS = 48
 def parse(text: bytes, now_ms: int) -> int:
     """UTC epoch milliseconds of either form. Raises ValueError."""
     relative, year, month, day, rest_ms = _parts(text)
-    if relative and not (year or month):
+    if not relative:
+        return _day_ms(year, month, day, _year_of(now_ms // _DAY_MS)) + rest_ms
+    if not (year or month):
         return now_ms + day * _DAY_MS + rest_ms
     now = _EPOCH + timedelta(milliseconds=now_ms)
-    if relative:
-        return _months_later(now, now_ms, 12 * year + month) + day * _DAY_MS + rest_ms
-    ahead = (year - now.year) % 100
-    full_year = now.year + (ahead if ahead <= 50 else ahead - 100)
-    return (date(full_year, month, day).toordinal() - _EPOCH_ORDINAL) * _DAY_MS + rest_ms
+    return _months_later(now, now_ms, 12 * year + month) + day * _DAY_MS + rest_ms
+
+
+@lru_cache(maxsize=16)
+def _year_of(day: int) -> int:
+    """The year of a day since the epoch."""
+    return date.fromordinal(_EPOCH_ORDINAL + day).year
+
+
+@lru_cache(maxsize=1024)  # a few days, over and over
+def _day_ms(year: int, month: int, day: int, year_now: int) -> int:
+    """UTC epoch milliseconds at which a day begins whose year has these last two digits. Raises ValueError."""
+    ahead = (year - year_now) % 100
+    full_year = year_now + (ahead if ahead <= 50 else ahead - 100)
+    return (date(full_year, month, day).toordinal() - _EPOCH_ORDINAL) * _DAY_MS
 
 
 @lru_cache(

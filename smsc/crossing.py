@@ -17,8 +17,9 @@ from .desk import Desk
 from .handover import MOST_PASSES, Handover, note_of
 from .lanes import NEVER, Lane, Task
 from .recipients import Recipients, Silence
-from .recording import Recording, ignore
+from .recording import Recording
 from .routing import Lead
+from .settlement import ignore
 
 __all__ = ["Crossing"]
 

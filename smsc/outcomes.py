@@ -33,9 +33,10 @@ from .pending_flags import flag_write, sets_flag
 from .pump import Pump
 from .receipts import Receipts
 from .recipients import Recipients
-from .recording import NOT_BOUND, Recording, count_ending, ignore
+from .recording import NOT_BOUND, Recording, count_ending
 from .records import acknowledged_events, attempt_event, stored_event
 from .retry import Next, Schedule, decide
+from .settlement import ignore
 
 __all__ = ["Outcomes", "Redelivery"]
 

@@ -31,7 +31,6 @@ from ..store import tables
 from ..store.statement import Sql
 from ..store.store import (
     UNNOTICED,
-    Answer,
     Change,
     QueueReason,
     Release,
@@ -46,7 +45,7 @@ from .pump import Pump
 from .receipts import Receipts
 from .recipients import Recipients
 from .records import final_detail
-from .settlement import Settlement, Settlements
+from .settlement import Settlement, Settlements, ignore
 
 __all__ = ["NOT_BOUND", "Recording", "count_ending"]
 
@@ -376,7 +375,3 @@ class _Ending(_Record):
 def count_ending(state: MessageState) -> None:
     """A message reached a final state."""
     _endings.count(_NAMES[state])
-
-
-def ignore(answer: Answer) -> None:
-    """Replaced when the change is put."""

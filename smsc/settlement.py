@@ -22,7 +22,7 @@ import structlog
 from ..store.failpoints import Failpoint, nothing
 from ..store.store import Answer, Change, Store, StoreClosed
 
-__all__ = ["PUT_AGAIN_MS", "Settlement", "Settlements"]
+__all__ = ["PUT_AGAIN_MS", "Settlement", "Settlements", "ignore"]
 
 _log = structlog.get_logger(__name__)
 
@@ -53,12 +53,18 @@ class Settlement:
 
     def __call__(self, answer: Answer) -> None:
         """Hear the store's answer."""
+        # Otherwise the two would keep each other, and the message, until somebody looks for cycles.
+        self.change.done = ignore
         if answer is Answer.STORED:
             self.room.settled()
             self.stored()
             self.room.failpoint("after-finish")
         else:
             self.room.refused(self, answer)
+
+
+def ignore(answer: Answer) -> None:
+    """Nobody waits for this answer, or nobody does yet: it is replaced when the change is put."""
 
 
 class Settlements:

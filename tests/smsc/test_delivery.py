@@ -7,6 +7,7 @@ the database does to it is in `test_delivery_trouble.py`, parked messages are in
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -30,7 +31,9 @@ from message_path import (
 
 from restante.message import EventKind, Kind, MessageState
 from restante.outlet import ErrorClass, Outcome, Result
+from restante.smsc.lanes import Task
 from restante.smsc.routing import RouteModel, TargetKind
+from restante.smsc.settlement import Settlement
 from restante.store.store import Answer, QueueReason
 
 D, E, U, R = (
@@ -437,5 +440,24 @@ def test_timers_of_those_who_waited_a_moment_do_not_pile_up(on_path, monkeypatch
         path.switch.answer()
         await path.settle()
         assert desk.lanes == {}
+
+    on_path(test)
+
+
+def test_what_is_finished_is_freed_at_once(on_path):
+    """The center looks for cycles seldom, because messages make none (`cli/serve.py`)."""
+
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: BUSY if attempt.attempt == 1 else DELIVERED
+        gc.disable()
+        try:
+            for _ in range(3):
+                await path.submit(receipt=1)
+                await path.step(MINUTE)
+            left = [one for one in gc.get_objects() if isinstance(one, Settlement | Task)]
+        finally:
+            gc.enable()
+        assert len(path.receipt_texts()) == 3
+        assert left == []
 
     on_path(test)

@@ -310,6 +310,7 @@ class Center:
             commands=self.path.commands,
             outlet=self.switch,
         )
+        self.neighbourhood.include_switches(self.switch)
 
     def _switch_outlet(self) -> SwitchOutlet:
         return SwitchOutlet(

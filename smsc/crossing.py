@@ -21,7 +21,10 @@ from .recording import Recording
 from .routing import Lead
 from .settlement import ignore
 
-__all__ = ["Crossing"]
+__all__ = ["OUT_OF_REACH", "Crossing"]
+
+#: The reason of an outcome: the switch that serves the recipient is not connected here.
+OUT_OF_REACH = "switch-not-connected"
 
 _LOOK_AGAIN_MS = 200  #: another node still works for a handset
 _AGREE_MS = 1000  #: the nodes send a message to and fro: they do not agree yet who works on it
@@ -102,6 +105,21 @@ class Crossing:
             lane.push(task)
         self._desk.advance(lane)
 
+    def misplaced(self, lane: Lane, task: Task, outcome: Outcome) -> bool:
+        """True if an attempt found that only another node reaches the recipient's switch: then that one has it now.
+
+        Called after an attempt, with the task not counted as flying any more.
+        """
+        lead, handover = task.lead, self._handover
+        if handover is None or lead is None or outcome.reason != OUT_OF_REACH or task.reason in UNNOTICED:
+            return False
+        place = handover.place(lead.outlet, task.message.recipient)
+        if place in (0, self._store.epoch):
+            return False
+        lane.flying += 1
+        self._pass_on(lane, task, place, handover)
+        return True
+
     def _pass_on(self, lane: Lane, task: Task, place: int, handover: Handover) -> None:
         """Give a message to the node that will hand it over. After too many times it waits until the nodes agree."""
         lane.flying -= 1
@@ -113,7 +131,8 @@ class Crossing:
         )
         if task.passes >= MOST_PASSES:
             requeue.due_at, requeue.heir, tell = now + _AGREE_MS, 0, None
-        self._recording.commit(lane, task, Change(done=ignore, requeue=requeue), stored=tell)
+        writes = self._recipients.clock_stopped(message.recipient)
+        self._recording.commit(lane, task, Change(done=ignore, requeue=requeue, writes=writes), stored=tell)
 
     def look_around(self) -> None:
         """Outlets came or went at other nodes: what waits here for a clock may be theirs now."""

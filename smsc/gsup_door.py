@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -187,6 +187,10 @@ class GsupDoor:
     def is_up(self) -> bool:
         """See `Way`."""
         return len(self.front) > 0
+
+    def switches(self) -> Iterable[str]:
+        """See `Way`."""
+        return [link.name for link in self.front]
 
     def leads_to(self, address: SwitchAddress) -> bool:
         """See `Way`."""

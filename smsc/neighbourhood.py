@@ -25,6 +25,7 @@ from .limits import Throttles
 from .neighbours import Neighbours
 from .seats import Seats
 from .shares import Shares
+from .switch import SwitchOutlet
 from .upstream import Upstream
 from .waiting import Waiting
 
@@ -44,6 +45,7 @@ class Neighbourhood:
         self._bus = bus
         self._binds = binds
         self._links: Upstream | None = None
+        self._switches: SwitchOutlet | None = None
         self._looking: set[asyncio.Task[None]] = set()
         self.seats = Seats(store, shared=store.shared)
         self.handover: Handover | None = None
@@ -64,9 +66,20 @@ class Neighbourhood:
             links.on_renewed.append(lambda link: self._bus.publish(_LINK_PASSWORD, str(link).encode()))
             self._bus.subscribe(_LINK_PASSWORD, lambda said: links.renewed(int(said)))
 
+    def include_switches(self, switches: SwitchOutlet) -> None:
+        """Let the others know which switches are connected here."""
+        self._switches = switches
+        if self.handover is not None:
+            self.neighbours.switches = switches
+            switches.on_arrival.append(self.neighbours.stir)
+
     def _outlets(self) -> Iterable[Outlet]:
         """What this node may reach and others may not."""
-        return [*self._binds.outlets(), *(self._links.outlets() if self._links is not None else ())]
+        yield from self._binds.outlets()
+        if self._links is not None:
+            yield from self._links.outlets()
+        if self._switches is not None:
+            yield self._switches
 
     def waiting(self, delivery: Delivery) -> Waiting:
         """What waits for its delivery, at whichever node."""

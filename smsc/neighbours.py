@@ -11,6 +11,10 @@ place for a message:
     a handset's              at one node of those that reach its switch, by its recipient: one lane, one attempt at a
                              time, one retry clock for the whole center (behaviour.md 2)
 
+Handsets of the core network have one outlet at every node, and many switches behind it. So a node also says which
+switches those are, and where memory knows who serves a recipient, only the nodes that reach one of its switches count.
+Where memory does not know, any of the nodes asks the register, and passes the message on (`crossing.py`).
+
 A node that begins to reach a switch becomes a home of handsets only `RIPE_MS` later: by then everybody has read its
 row, and they all change their minds at the same moment of the center's clock. For `SETTLE_S` after such a change the
 new home also asks the database, before it tries a handset, whether an older row of it is still worked on elsewhere
@@ -26,7 +30,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from zlib import crc32
 
 import structlog
@@ -37,7 +41,7 @@ from ..store.bus import BACK, MOST_OCTETS, Bus
 from ..store.store import Answer, Store, StoreClosed, StoreUnavailable
 from . import node_tables as tables
 
-__all__ = ["RIPE_MS", "Neighbours"]
+__all__ = ["RIPE_MS", "Neighbours", "Switches"]
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +59,22 @@ _TIDY_S = 60.0
 _MOST_OUTLETS = 50_000
 
 _TOPIC = "presence"
+#: An outlet of ours that we have not told the others of: it counts only where no other does.
+_JUST_NOW = (1 << 62, True)
+
+
+class Switches(Protocol):
+    """What stands behind the outlet of all handsets."""
+
+    name: str  #: the outlet's
+
+    def places(self) -> Iterable[str]:
+        """What is reached from this node; the names are one for the whole center."""
+        ...
+
+    def places_of(self, recipient: str) -> Iterable[str]:
+        """What leads to a recipient, as far as memory knows; nothing if it does not."""
+        ...
 
 
 class Neighbours:
@@ -66,13 +86,16 @@ class Neighbours:
         bus: Bus,
         *,
         outlets: Callable[[], Iterable[Outlet]],
+        switches: Switches | None = None,
         dead_after_ms: int,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`outlets`: those of this node that others may not reach; `dead_after_ms`: as in `StoreSettings`."""
+        """`outlets`: those of this node that others may not reach; `switches`: what stands behind one of them;
+        `dead_after_ms`: as in `StoreSettings`."""
         self._store = store
         self._bus = bus
         self._outlets = outlets
+        self.switches = switches
         self._late_ms = dead_after_ms // 2
         self._monotonic = monotonic
         self.alone = True  #: no other life that is not over: nothing below needs to be asked
@@ -155,6 +178,8 @@ class Neighbours:
         """Write and tell what changed here."""
         now = self._store.clock.now_ms()
         found = {outlet.name: outlet.handset for outlet in self._outlets() if outlet.reachable()}
+        if self.switches is not None:
+            found |= dict.fromkeys(self.switches.places(), True)
         news: dict[str, tuple[int, bool]] = {}
         for name, handset in found.items():
             if name not in self._mine and len(self._mine) + len(news) < _MOST_OUTLETS:
@@ -278,20 +303,28 @@ class Neighbours:
         here = outlet.reachable()
         if self.alone or (here and not outlet.handset):
             return self._store.epoch if here else 0
-        there = self._there.get(outlet.name)
-        if not there:
-            return self._store.epoch if here else 0
+        since = {**self._there.get(outlet.name, {})}
+        if here and outlet.handset:
+            since[self._store.epoch] = self._mine.get(outlet.name, _JUST_NOW)[0]
+        if self.switches is not None and outlet.name == self.switches.name:
+            since = self._leading_to(self.switches, recipient) or since
+        homes = list(since)
         if outlet.handset:
             ripe = self._store.clock.now_ms() - RIPE_MS
-            mine = self._mine.get(outlet.name)
-            homes = [epoch for epoch, since in there.items() if since <= ripe]
-            if here and mine is not None and mine[0] <= ripe:
-                homes.append(self._store.epoch)
-            if not homes:
-                homes = [*there, self._store.epoch] if here else list(there)
-        else:
-            homes = list(there)
-        return homes[0] if len(homes) == 1 else _drawn(homes, recipient)
+            homes = [epoch for epoch in homes if since[epoch] <= ripe] or homes
+        return homes[0] if len(homes) == 1 else _drawn(homes, recipient) if homes else 0
+
+    def _leading_to(self, switches: Switches, recipient: str) -> dict[int, int]:
+        """Nodes that reach a switch of a recipient, this one included, and since when."""
+        found: dict[int, int] = {}
+        here = frozenset(switches.places())
+        for name in switches.places_of(recipient):
+            known = {**self._there.get(name, {})}
+            if name in here and name in self._mine:  # the others may not know yet that one left
+                known[self._store.epoch] = self._mine[name][0]
+            for epoch, since in known.items():
+                found[epoch] = min(since, found.get(epoch, since))
+        return found
 
 
 def _drawn(homes: list[int], key: str) -> int:

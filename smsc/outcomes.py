@@ -97,7 +97,7 @@ class Outcomes:
     def ended(self, lane: Lane, task: Task, outcome: Outcome) -> None:
         """An attempt ended."""
         lane.flying -= 1
-        if self._desk.holds(task):
+        if self._desk.holds(task) and not self._crossing.misplaced(lane, task, outcome):
             task.cleared = False
             _attempts.count(outcome.result, outcome.error or "")
             if outcome.result is Result.DELIVERED:

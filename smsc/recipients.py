@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..outlet import ErrorClass, Write
 from ..store.store import Store
-from .tables import ALL_SILENT, FORGET, REMEMBER, SILENT_BEHIND
+from .tables import ALL_SILENT, FORGET, REMEMBER, SILENT_BEHIND, STOP_CLOCK
 
 __all__ = ["Recipients", "Silence"]
 
@@ -106,13 +106,18 @@ class Recipients:
         if silence is not None:
             silence.next_try = 0
 
+    def clock_stopped(self, number: str) -> tuple[Write, ...]:
+        """For the change that gives a message to another node: who was woken here is not held back there."""
+        silence = self._silent.get(number)
+        return (Write(STOP_CLOCK, {"woken": number}),) if silence is not None and not silence.next_try else ()
+
     def learn(self, number: str, silence: Silence | None) -> None:
         """Take over what another node found out; None: the recipient was reached."""
         known = self._silent.get(number)
         if silence is None:
             if known is not None:
                 known.next_try = 0  # the row is gone; a success here still clears what is left
-        elif known is None or known.failures < silence.failures:
+        elif known is None or known.failures < silence.failures or not silence.next_try:
             self._silent[number] = silence
             if len(self._silent) > REMEMBERED:
                 self._silent.popitem(last=False)

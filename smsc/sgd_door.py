@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -53,7 +53,7 @@ from .handset_intake import HandsetIntake, Reply, Spoken
 from .handset_settings import HandsetSettings
 from .handset_text import offset_minutes
 from .identity import ASSERTED_SWITCH, spelled
-from .switch import Forwarded
+from .switch import ANY_DIAMETER, Forwarded
 
 __all__ = ["SgdDoor"]
 
@@ -225,6 +225,14 @@ class SgdDoor:
     def is_up(self) -> bool:
         """See `Way`."""
         return self._network.has_messages and self._node.route() is not None
+
+    def switches(self) -> Iterable[str]:
+        """See `Way`."""
+        if not self._network.has_messages:
+            return
+        for peer, connection in self._network.peers():
+            if connection is not None and connection.is_open:
+                yield ANY_DIAMETER if peer.relay else peer.host
 
     def leads_to(self, address: SwitchAddress) -> bool:
         """See `Way`."""

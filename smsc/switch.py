@@ -16,7 +16,7 @@ Sources: 3GPP TS 23.040 §3.2 (transfer to the handset), §9.2.3.2 (TP-MMS); beh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -29,20 +29,24 @@ from ..message import Kind, Message
 from ..metrics import counter, gauge
 from ..outlet import Delivery, ErrorClass, Outcome, Outlet, Result
 from ..signaling.affiliations import Affiliations, Found
-from ..signaling.registers import RegisterUnavailable, Status, SwitchAddress, Who
+from ..signaling.registers import AddressType, RegisterUnavailable, Status, SwitchAddress, Who
 from .causes import GsmCause
+from .crossing import OUT_OF_REACH
 from .handset_settings import HandsetSettings
 from .handset_text import NotExpressible, deliver_tpdus, status_report_tpdu
 from .long_messages import LongMessages
 from .spelling import Piece
 from .text.codings import DefaultAlphabet
 
-__all__ = ["Forwarded", "SwitchOutlet", "Way"]
+__all__ = ["ANY_DIAMETER", "Forwarded", "SwitchOutlet", "Way"]
 
 _log = structlog.get_logger(__name__)
 
 _forwarded = counter("switch", "forwarded", "TPDUs handed to switches, by outcome", ("way", "outcome"))
 _open = gauge("switch", "attempts", "Messages under way to handsets")
+
+#: Instead of the name of a switch: whatever Diameter host there is, by way of a relay.
+ANY_DIAMETER = "*diameter"
 
 _NETWORK_TYPE_GSM = 3  # SMPP 3.4 §5.3.2.31
 _GSM_CAUSES: Mapping[ErrorClass, GsmCause] = {
@@ -77,6 +81,10 @@ class Way(Protocol):
         """Whether it leads to this one now."""
         ...
 
+    def switches(self) -> Iterable[str]:
+        """Those that it leads to now, as registers name them; `ANY_DIAMETER` if it finds others by itself."""
+        ...
+
     def forward(
         self, address: SwitchAddress, imsi: str, tpdu: bytes, more: bool, done: Callable[[Forwarded], None]
     ) -> None:
@@ -104,7 +112,7 @@ class SwitchOutlet:
     name = "switch"
     handset = True
     transit = True
-    gone = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason="switch-not-connected")
+    gone = Outcome(Result.FAILED, ErrorClass.SYSTEM, reason=OUT_OF_REACH)
 
     def __init__(
         self,
@@ -129,6 +137,9 @@ class SwitchOutlet:
         self._wake: Callable[[Outlet], None] | None = None
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places: frozenset[str] = frozenset()
+        #: Called when switches came that were not there; others hear within a second (`neighbours.py`).
+        self.on_arrival: list[Callable[[], None]] = []
         #: Told of each end of an attempt: who, the address tried, what became of it; registers want to know.
         self.on_end: list[Callable[[Who, str, SwitchAddress | None, Forwarded], None]] = []
 
@@ -157,6 +168,24 @@ class SwitchOutlet:
         self._long.room(self)
         if self._wake is not None:
             self._wake(self)
+        before, self._places = self._places, frozenset(self.places())
+        if self._places - before:
+            for told in self.on_arrival:
+                told()
+
+    def places(self) -> Iterable[str]:
+        """What other nodes must know of this one: the switches that are reached from here."""
+        return [f"{self.name} {switch}" for way in self._ways for switch in way.switches()]
+
+    def places_of(self, recipient: str) -> Iterable[str]:
+        """The same of a recipient: who serves it, as far as memory knows; any of them leads to it."""
+        known = self._affiliations.current(Who(msisdn=recipient.removeprefix("+")))
+        if known is None or known.status is not Status.ATTACHED:
+            return []
+        names = [address.value for address in known.addresses]
+        if any(address.type is AddressType.DIAMETER_HOST for address in known.addresses):
+            names.append(ANY_DIAMETER)
+        return [f"{self.name} {name}" for name in names]
 
     def hand(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
         """See `Outlet`."""
@@ -299,7 +328,7 @@ class SwitchOutlet:
             self._end(attempt, Forwarded(ErrorClass.ABSENT, "not-served"))
             return
         names = [address.value for address in addresses]
-        self._end(attempt, Forwarded(ErrorClass.SYSTEM, "switch-not-connected", detail={"switches": names}))
+        self._end(attempt, Forwarded(ErrorClass.SYSTEM, OUT_OF_REACH, detail={"switches": names}))
 
     def _forward(self, attempt: _Attempt, way: Way, address: SwitchAddress) -> None:
         more = not attempt.last or attempt.delivery.more_messages_to_send

@@ -20,6 +20,7 @@ from sqlalchemy import (
     exists,
     select,
     tuple_,
+    update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite compiles it too
 
@@ -35,6 +36,7 @@ __all__ = [
     "PARTS_OF",
     "REMEMBER",
     "SILENT_BEHIND",
+    "STOP_CLOCK",
     "SWEEP_PARTS",
     "recipient",
     "sent_part",
@@ -66,6 +68,11 @@ def _remember() -> Sql:
 
 #: Insert or update; `since` stays that of the first failure. ON CONFLICT is spelled alike by both databases.
 REMEMBER = _remember()
+
+#: Who was woken is not held back by its clock, whichever node tries it.
+STOP_CLOCK = Sql(
+    "recipients: woken", update(recipient).where(recipient.c.number == bindparam("woken")).values(next_try=0)
+)
 
 FORGET = Sql("recipients: reached again", delete(recipient).where(recipient.c.number == bindparam("number")))
 

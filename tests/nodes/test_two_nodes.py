@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
+from gsup_switch import GsupSwitch
 from node_cluster import Esmes, cluster, esmes
+from osmo_hlr import OsmoHlr
+from osmo_network import subscribe
 from other_center import OtherCenter, other_center
-from running_center import RunningCenter
+from running_center import RunningCenter, free_ports
 from waiting import eventually
 
 from restante.message import MessageState
@@ -23,9 +27,33 @@ SHOP: dict[str, Any] = {"source_addr_ton": 5, "source_addr": b"Shop"}
 
 
 @pytest.fixture(scope="module")
-def nodes(pg_server: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningCenter]]:
+def register(
+    tmp_path_factory: pytest.TempPathFactory, component: Callable[[str, str], str]
+) -> Iterator[OsmoHlr]:
+    """The home register of handsets."""
+    made = OsmoHlr(component("osmo-hlr", "osmo-hlr"), tmp_path_factory.mktemp("register"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    pg_server: object, tmp_path_factory: pytest.TempPathFactory, register: OsmoHlr
+) -> Iterator[list[RunningCenter]]:
     url = pg_server.create_database()  # type: ignore[attr-defined]
-    settings = {"store.durability": "process-crash-only"}
+    settings = {
+        "store.durability": "process-crash-only",
+        "handsets.account": "handsets",
+        "handsets.center": "447700900999",
+        "gsup.host": "127.0.0.1",
+        "gsup.port": free_ports(1)[0],
+        "gsup.register_host": register.address,
+        "gsup.register_port": register.gsup_port,
+        "gsup.switches": [{"name": name, "networks": ["127.0.0.0/8"]} for name in ("MSC-A", "MSC-B")],
+        "affiliations.osmo_hlr.host": register.address,
+        "affiliations.osmo_hlr.port": register.ctrl_port,
+    }
     with cluster(tmp_path_factory.mktemp("nodes"), url, settings=settings) as made:
         first = made[0]
         first.add_account("shop", "secret", sources=["*"])
@@ -234,6 +262,80 @@ def test_edits_count_at_both_nodes(nodes: list[RunningCenter], peers: Esmes) -> 
     eventually(there.ended.done, "the bind at the other node to be ended")
     with pytest.raises(BindRefused):
         peers.bind(b, "fresh", "newer")
+
+
+class Switch:
+    """A switch at one node, whose handsets take everything. It connects again until it leaves: the register may still
+    hold the name for its last connection."""
+
+    def __init__(self, peers: Esmes, node: RunningCenter, name: str) -> None:
+        self.texts: list[str] = []
+        self._left = False
+        self._peers, self._node, self._name = peers, node, name
+        self._link: GsupSwitch = peers.run(GsupSwitch.connect(name, "127.0.0.1", node.gsup_port))
+        eventually(self._shown, f"{name} at its node")
+
+    def serve(self, *imsis: str) -> None:
+        """Attach handsets, and take what comes for them."""
+        for imsi in imsis:
+            self._peers.run(self._link.attach(imsi))
+        self._peers.begin(self._stay())
+
+    async def _stay(self) -> None:
+        while True:
+            await self._link.take_all(self.texts)
+            if self._left:
+                return
+            with contextlib.suppress(AssertionError, OSError, TimeoutError):
+                self._link = await GsupSwitch.connect(self._name, "127.0.0.1", self._node.gsup_port)
+
+    def leave(self) -> None:
+        """The link ends."""
+        self._left = True
+        self._peers.soon(self._link.writer.close)
+        eventually(lambda: not self._shown(), f"{self._name} to be gone")
+
+    def _shown(self) -> bool:
+        """Whether the node's operators see it."""
+        found = self._node.call("GET", "/switch-links")["items"]
+        return self._name in [link["name"] for link in found]
+
+
+def test_handsets_behind_a_switch_that_one_node_only_reaches(
+    nodes: list[RunningCenter], peers: Esmes, register: OsmoHlr
+) -> None:
+    """What comes in at the other node is delivered here; what waits there while the switch is away, when it is back.
+    Then both nodes have a switch, and each handset is found behind its own."""
+    a, b = nodes
+    handsets = {f"0010100000000{n}": f"4477009000{n}" for n in range(10, 18)}
+    for imsi, number in handsets.items():
+        subscribe(register, imsi, number)
+    imsis, numbers = list(handsets), [f"+{number}" for number in handsets.values()]
+    a.add_account("handsets", "secret", role="switch")
+    a.add_route("handsets", prefix="+4477", target="switch")
+    eventually(lambda: _routes(b, "handsets"), "the route at the other node")
+    shop = Log()
+    sender = peers.bind(b, "shop", "secret", on_message=shop)
+    first = Switch(peers, a, "MSC-A")
+    first.serve(*imsis[:4])
+    ids = [peers.submit(sender, numbers[0], text) for text in ("one", "two")]
+    eventually(lambda: first.texts == ["one", "two"], "both behind the switch of the other node")
+    first.leave()
+    waiting = peers.submit(sender, numbers[0], "three")
+    eventually(lambda: b.message(str(waiting))["attempts"], "an attempt that finds no switch")
+    second = Switch(peers, a, "MSC-A")
+    second.serve()
+    eventually(
+        lambda: second.texts == ["three"], f"what waited: {b.call('GET', f'/messages/{waiting}/trace')}"
+    )
+    other = Switch(peers, b, "MSC-B")
+    other.serve(*imsis[4:])
+    ids += [waiting, *(peers.submit(sender, number, number) for number in numbers)]
+    eventually(lambda: len(second.texts) + len(other.texts) == 9, "one for each")
+    assert sorted(second.texts) == sorted(["three", *numbers[:4]])
+    assert sorted(other.texts) == numbers[4:]
+    for id in ids:
+        assert eventually(partial(shop.stat, id), "its receipt") == "DELIVRD"
 
 
 def _routes(node: RunningCenter, name: str) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from running_center import RunningCenter
 
@@ -19,6 +19,7 @@ from restante.simulator.link import Answer, Connection, Credentials
 from restante.smsc.smpp import pdu
 from restante.smsc.smpp.codec import Pdu
 
+T = TypeVar("T")
 FAST = {"store.heartbeat_s": 0.5, "store.dead_after_s": 6.0}  #: a lease that a test can wait for
 
 
@@ -102,6 +103,14 @@ class Esmes:
         assert isinstance(response, pdu.SubmitSmResp), response
         assert response.command_status == 0, response
         return int(response.message_id)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the loop of the connections, to its end."""
+        return self._call(work)
+
+    def begin(self, work: Coroutine[Any, Any, object]) -> None:
+        """Begin something there that goes on beside the test."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def soon(self, act: Callable[[], object]) -> None:
         """Do something on the loop of the connections."""

@@ -55,6 +55,12 @@ async def _set(address: str, port: int, settings: Sequence[tuple[str, str]]) -> 
         await ctrl.close()
 
 
+def subscribe(register: OsmoHlr, imsi: str, msisdn: str) -> None:
+    """Make a subscriber in a register."""
+    settings = [("subscriber.create", imsi), (f"subscriber.by-imsi-{imsi}.msisdn", msisdn)]
+    asyncio.run(_set(register.address, register.ctrl_port, settings))
+
+
 @dataclass
 class Network:
     """Everything that runs."""
@@ -67,8 +73,7 @@ class Network:
 
     def subscribe(self, imsi: str, msisdn: str) -> None:
         """Make a subscriber in the register."""
-        settings = [("subscriber.create", imsi), (f"subscriber.by-imsi-{imsi}.msisdn", msisdn)]
-        asyncio.run(_set(self.register.address, self.register.ctrl_port, settings))
+        subscribe(self.register, imsi, msisdn)
 
     def mme(self, switch: str) -> Mme:
         """The MME of a switch."""

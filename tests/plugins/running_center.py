@@ -71,6 +71,7 @@ class RunningCenter:
         self.api_key = first.api_key
         self.send_key = first.send_key
         self.url = f"http://127.0.0.1:{self.http_port}"
+        self.gsup_port = self.site.config.gsup.port
         self.process: subprocess.Popen[str] | WarmCenter | None = None
         self.lines: deque[str] = deque(maxlen=2000)  #: of standard output and error, newest last
         self.log_level = "warning"
@@ -91,6 +92,9 @@ class RunningCenter:
             "RESTANTE_OPS_PORT": str(other.ops_port),
             "RESTANTE_STORE_NODE_NAME": folder.name,
         }
+        if self.gsup_port:
+            (other.gsup_port,) = free_ports(1)
+            other.environ["RESTANTE_GSUP_PORT"] = str(other.gsup_port)
         return other
 
     def start(self, **environ: str) -> RunningCenter:

@@ -11,7 +11,7 @@ from memory_store import SILENT, MemoryStore
 from restante.outlet import ErrorClass as C
 from restante.outlet import Write
 from restante.smsc import recipients as module
-from restante.smsc.recipients import Recipients
+from restante.smsc.recipients import Recipients, Silence
 
 
 def with_store(test: Callable[[MemoryStore, Recipients], Awaitable[None]]) -> None:
@@ -117,5 +117,24 @@ def test_memory_is_bounded_and_then_the_table_is_asked(monkeypatch):
         assert len(recipients.reached("a", retried=False)) == 1
         await write(store, recipients.reached("a", retried=False))
         assert [row["number"] for row in store.rows(SILENT)] == ["b", "c", "d"]
+
+    with_store(test)
+
+
+def test_who_was_woken_here_is_not_held_back_at_another_node():
+    async def test(store: MemoryStore, recipients: Recipients) -> None:
+        await write(
+            store, recipients.failed("+44", C.SYSTEM, at=100, next_try=900, outlet="switch", handset=True)
+        )
+        assert recipients.clock_stopped("+44") == (), "its clock runs"
+        recipients.woken("+44")
+        (stopped,) = recipients.clock_stopped("+44")
+        assert stopped.params == {"woken": "+44"}
+        there = Recipients(store)
+        there.failed("+44", C.SYSTEM, at=50, next_try=800, outlet="switch", handset=True)
+        there.failed("+44", C.SYSTEM, at=60, next_try=800, outlet="switch", handset=True)
+        there.learn("+44", Silence("system", 100, 0, 1, "switch"))
+        assert there.held_until("+44") == 0
+        assert there.is_silent("+44")
 
     with_store(test)

@@ -257,20 +257,27 @@ class History:
         lowest = max(ends["oldest"], id_at(filters.since)) >> SLOT_SHIFT
         slot, width = highest >> SLOT_SHIFT, FIRST_SLOTS
         m, found = message.c, list[Mapping[str, Any]]()
+        some = Query(  # compiled once for all stretches
+            "history: messages of an address in a stretch of slots",
+            select(message)
+            .where(
+                among(m.slot, "slots"),
+                m.id >= bindparam("bottom", type_=BigInteger),  # lets PostgreSQL leave out other days
+                m.id < bindparam("top", type_=BigInteger),
+                *conditions,
+            )
+            .order_by(m.id.desc())
+            .limit(bindparam("most", type_=Integer)),
+        )
         while slot >= lowest and len(found) < limit:
             bottom = max(slot - width + 1, lowest)
-            some = (
-                select(message)
-                .where(
-                    among(m.slot, "slots"),
-                    m.id >= bottom << SLOT_SHIFT,  # lets PostgreSQL leave out other days
-                    m.id < slot + 1 << SLOT_SHIFT,
-                    *conditions,
-                )
-                .order_by(m.id.desc())
-                .limit(limit - len(found))
+            found += await self._store.fetch(
+                some,
+                slots=list(range(bottom, slot + 1)),
+                bottom=bottom << SLOT_SHIFT,
+                top=slot + 1 << SLOT_SHIFT,
+                most=limit - len(found),
             )
-            found += await self._store.fetch(some, slots=list(range(bottom, slot + 1)))
             slot, width = bottom - 1, min(width * 4, MOST_SLOTS)
         return found
 

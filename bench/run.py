@@ -41,6 +41,7 @@ FULL = {
     "growth": "--stored 100000,{grown}",
     "purge": "",
     "memory": "--queued 1000000",
+    "binds": "",
     "nodes": "",
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
+from crash_book import read
 from gsup_switch import GsupSwitch
 from node_cluster import Esmes, cluster, esmes
 from osmo_hlr import OsmoHlr
@@ -262,6 +264,34 @@ def test_edits_count_at_both_nodes(nodes: list[RunningCenter], peers: Esmes) -> 
     eventually(there.ended.done, "the bind at the other node to be ended")
     with pytest.raises(BindRefused):
         peers.bind(b, "fresh", "newer")
+
+
+def test_what_is_submitted_at_both_nodes_at_once_is_stored_once(
+    nodes: list[RunningCenter], peers: Esmes
+) -> None:
+    a, b = nodes
+    a.add_account("twice", "secret", sources=["*"], duplicate_window_s=600)
+    eventually(lambda: bound(peers, b, "twice"), "the account at the other node")
+    senders = [peers.bind(node, "twice", "secret") for node in nodes]
+
+    async def both(text: str) -> list[int]:
+        """Its id at each node."""
+        answers = [asyncio.get_running_loop().create_future() for _ in senders]
+        for sender, answer in zip(senders, answers, strict=True):
+            request = pdu.SubmitSm(destination_addr=b"12345", short_message=text.encode(), **SHOP)
+            sender.send(request, answer.set_result)
+        said = await asyncio.gather(*answers)
+        assert [one.command_status for one in said] == [0, 0], said
+        return [int(one.message_id) for one in said]
+
+    pairs = [peers.run(both(f"text {n}")) for n in range(20)]
+    assert all(first == second for first, second in pairs), pairs
+    assert len({first for first, _ in pairs}) == 20
+    url = a.site.config.store.url
+    stored = read(
+        url, "SELECT id FROM message WHERE kind = 0 AND source_addr = 'Shop' ORDER BY id DESC LIMIT 20"
+    )
+    assert {row[0] for row in stored[0]} == {first for first, _ in pairs}
 
 
 class Switch:

@@ -194,8 +194,10 @@ class Recording:
         requeue = Requeue(message.id, self._store.epoch, due_at, task.attempts, reason, keep=near)
         change = Change(done=ignore, requeue=requeue, writes=writes)
         missed = None
-        if outcome is not None and task.lead is not None and not task.lead.outlet.reachable():
-            missed = partial(self._look_again, task.lead.outlet, message.recipient)
+        lead = task.lead
+        # The outlet may have come back since, while the mailbox was asked: its return found nothing to wake either.
+        if outcome and lead and (outcome.reason == NOT_BOUND or not lead.outlet.reachable()):
+            missed = partial(self._look_again, lead.outlet, message.recipient)
         if holds_lane and near:
             lane.blocked_until = due_at
         if near:
@@ -203,6 +205,8 @@ class Recording:
             back = partial(self._put_off, lane, task, holds_lane)
             self.commit(lane, task, change, back=back, after=missed)
             return
+        if holds_lane and missed is None:
+            missed = partial(self._look_whether_woken, message.recipient)
         self.commit(lane, task, change, after=missed)
         if holds_lane:
             self.put_all_behind(lane, due_at)
@@ -224,7 +228,17 @@ class Recording:
         due = max(min(due_at, task.message.expires_at), self._clock.now_ms())
         reason = QueueReason.NEW if task.reason == QueueReason.SCHEDULED else task.reason
         requeue = Requeue(task.message.id, self._store.epoch, due, task.attempts, reason)
-        self.commit(lane, task, Change(done=ignore, requeue=requeue))
+        after = None
+        if task.reason not in UNNOTICED:  # those wait behind their like, by no clock of the recipient's
+            after = partial(self._look_whether_woken, task.message.recipient)
+        self.commit(lane, task, Change(done=ignore, requeue=requeue), after=after)
+
+    def _look_whether_woken(self, recipient: str) -> None:
+        """A row is on disk now that waits for its recipient's clock. Who was seen while it was on its way there was
+        looked for too early, and has no clock any more."""
+        if not self._recipients.held_until(recipient):
+            self._pump.want(recipient)
+            self._desk.nudge()
 
     def _put_off(self, lane: Lane, task: Task, holds_lane: bool) -> None:
         """A near next try is on disk."""

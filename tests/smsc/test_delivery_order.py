@@ -36,7 +36,7 @@ from restante.outlet import Delivery as Attempt
 from restante.outlet import ErrorClass, Outcome
 from restante.smsc import pump, recipients
 from restante.smsc.delivery import DeliverySettings
-from restante.store.store import QueueReason
+from restante.store.store import Answer, QueueReason
 
 D, E, U, R = (
     MessageState.DELIVERED,
@@ -410,6 +410,52 @@ def test_a_bind_that_breaks_during_an_attempt_wakes_on_its_return(on_path):
         bank.wake()
         await path.settle()
         assert len(bank.handed) == 2
+
+    on_path(test)
+
+
+def test_an_outlet_that_returns_while_the_mailbox_is_asked_wakes_what_is_recorded_afterwards(on_path):
+    box = ScriptedBox()
+
+    async def test(path: Path) -> None:
+        bank = path.outlets["bank"]
+        bank.up = False
+        box.says = lambda attempt: None
+        await path.submit(to="12345")
+        assert len(box.open) == 1
+        bank.up = True
+        bank.wake()
+        await path.settle()
+        assert bank.bodies() == [], "nothing is on disk that could be woken"
+        box.answer(failed(ErrorClass.POLICY), wake=False)
+        await path.settle()
+        assert bank.bodies() == [b"hello"]
+
+    on_path(test, box=box)
+
+
+def test_who_is_seen_while_what_waits_for_him_is_put_off_is_looked_for_again(on_path):
+    """The head's next try is far: those behind it go to the database, and one of them gets there late."""
+
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: SYSTEM
+        first = await path.submit(text=b"first")
+        for _ in range(40):
+            await path.step(5 * SECOND)
+            if not path.delivery.in_memory:
+                break
+        late = [Answer.FAILED]
+        path.store.trouble_with = lambda change: late.pop() if change.requeue and late else None
+        await path.submit(text=b"second")  # put behind the first, but not on disk yet
+        path.switch.says = lambda attempt: DELIVERED
+        path.delivery.wake(PHONE)
+        await path.settle()
+        assert await path.finals(first), "it was on disk, and is woken"
+        assert not late
+        await path.step(SECOND)
+        await path.step(SECOND)
+        assert path.switch.bodies()[-1] == b"second"
+        assert await path.queue() == {}
 
     on_path(test)
 

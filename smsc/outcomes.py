@@ -308,13 +308,14 @@ class Outcomes:
         self, lane: Lane, task: Task, failure: Outcome, at: int, *, next_try: int
     ) -> tuple[Write, ...]:
         """Remember that a recipient was not reached, and who wants to hear of its return."""
-        if failure.error is None or task.lead is None or task.reason in UNNOTICED:
+        if task.lead is None or task.reason in UNNOTICED:
             return ()
+        error = failure.error or ErrorClass.SYSTEM
         writes = self._recipients.failed(
-            task.message.recipient, failure.error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
+            task.message.recipient, error, at=at, next_try=next_try, outlet=task.lead.outlet.name,
             handset=bool(lane.handset) or task.lead.outlet.transit,
         )  # fmt: skip
-        if sets_flag(task.message, failure.error):
+        if sets_flag(task.message, error):
             writes += (flag_write(task.message, at),)
         return writes
 

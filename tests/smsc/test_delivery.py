@@ -422,6 +422,18 @@ def test_outcome_classes_without_an_error_are_system_failures(on_path):
     on_path(test)
 
 
+def test_a_failure_without_an_error_waits_by_the_clock_as_well(on_path):
+    async def test(path: Path) -> None:
+        path.switch.says = lambda attempt: Outcome(Result.FAILED)
+        for text in (b"first", b"second"):
+            await path.submit(text=text)
+        for _ in range(40):
+            await path.step(MINUTE)
+        assert 4 <= len(path.switch.handed) <= 10, "5 s, 30 s, 2 min, 10 min, and then an hour"
+
+    on_path(test)
+
+
 def test_timers_of_those_who_waited_a_moment_do_not_pile_up(on_path, monkeypatch: pytest.MonkeyPatch):
     """Each waits for room in a window, so each sets a timer at the end of its validity, two days ahead."""
     monkeypatch.setattr("restante.smsc.desk._LEAST_SWEPT", 20)

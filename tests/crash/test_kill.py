@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hasty_center
 import pytest
-from crash_book import Page, judge, page, wait_drained, wait_until_left
+from crash_book import Judgement, Page, judge, page, wait_drained, wait_until_left
 from crash_load import Traffic, furnish, traffic
 from running_center import RunningCenter
 from waiting import eventually
@@ -104,9 +104,11 @@ def test_nothing_acknowledged_is_lost(center: RunningCenter, cap: Cap) -> None:
 @pytest.mark.parametrize("center", ["sqlite"], indirect=True)
 def test_a_center_that_answers_before_the_commit_is_caught(center: RunningCenter) -> None:
     center.under = hasty_center.COMMAND
+    chance, lives, said = random.Random(1), list[Page](), Judgement()
     with traffic(center.smpp_port, 1) as load:
-        left = live_and_die(center, load, "before-commit", random.Random(1))
-    said = judge(load, [], left)
-    sys.stdout.write(f"a hasty center: {dict(said.counts)}\n")
+        while not said.counts["lost"] and len(lives) < 8:  # a death may find the last answers unwritten
+            lives.append(live_and_die(center, load, "before-commit", chance))
+            said = judge(load, lives, lives[-1])
+    sys.stdout.write(f"{len(lives)} lives of a hasty center: {dict(said.counts)}\n")
     assert said.counts["lost"]
     assert any("LOST" in fault for fault in said.faults)

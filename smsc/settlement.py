@@ -14,6 +14,7 @@ What an answer means:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -29,7 +30,7 @@ _log = structlog.get_logger(__name__)
 PUT_AGAIN_MS = 1000  #: between two tries to record an outcome
 
 
-class Settlement:
+class Settlement(ABC):
     """One change that is on its way to disk, and what follows. One of the three is called once, except after a halt."""
 
     __slots__ = ("change", "conflicts", "room")
@@ -39,13 +40,13 @@ class Settlement:
         self.change = change
         self.conflicts = 0
 
+    @abstractmethod
     def stored(self) -> None:
         """It is on disk."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lost(self) -> None:
         """The row is another's by now."""
-        raise NotImplementedError
 
     def conflicted(self) -> bool:
         """A room's write met another state: False if nobody decides what follows from that."""

@@ -20,6 +20,7 @@ from .site import Running, Site, site
 __all__ = ["app"]
 
 LOOK_S = 0.2  #: between two looks at a center that releases
+PATIENCE_S = 600.0  #: for a center that releases
 
 app = typer.Typer(help="The database: its schema, and its backups.", no_args_is_help=True)
 
@@ -131,11 +132,17 @@ def release(config_file: ConfigFile = None, as_json: Json = False, reason: Reaso
 
 
 def _released_by_center(config_file: str | None, reason: str) -> int:
-    """How many it let go; returns when it has done so."""
+    """How many it let go; returns when it has done so. Raises Failure if that takes longer than we wait."""
+    deadline = time.monotonic() + PATIENCE_S
     with connect(config_file) as client:
         waiting = client.get("/admin/restored")["waiting"]
         state = client.post("/admin/restored:release", reason=reason)
         while state["releasing"]:
+            if time.monotonic() > deadline:
+                raise Failure(
+                    f"not done within {PATIENCE_S:.0f} s; the center goes on, unless its database is away",
+                    fix="restante doctor",
+                )
             time.sleep(LOOK_S)
             state = client.get("/admin/restored")
     return int(waiting - state["waiting"])

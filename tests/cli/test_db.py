@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_center import Center, made
 
-from restante.cli import center_findings
+from restante.cli import center_findings, db
 from restante.cli.findings import Level
+from restante.cli.output import Failure
 from restante.cli.site import site
 from restante.store.life_lock import LifeLock
 
@@ -54,6 +57,17 @@ def test_a_restored_center_says_what_waits_until_it_is_released(center: Center, 
     assert center.answer("db", "release") == {"released": 3}
     assert finding()[0] is Level.PASS
     assert center.answer("db", "release") == {"released": 0}
+
+
+def test_a_center_that_does_not_come_to_an_end_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = {"waiting": 3, "releasing": True}
+    client = SimpleNamespace(get=lambda path: state, post=lambda path, reason: state)
+    monkeypatch.setattr(db, "connect", lambda config_file: nullcontext(client))
+    monkeypatch.setattr(db, "PATIENCE_S", 0.0)
+    with pytest.raises(Failure, match="the center goes on"):
+        db._released_by_center(None, "")
 
 
 def test_what_is_refused_is_said_in_words(center: Center, tmp_path: Path) -> None:
